@@ -1,0 +1,48 @@
+"""What identifies a step within its run: the path of task creation, its name, and how often it was asked there.
+
+Two branches of a ``gather`` may finish in any order, live or replayed: each finds its own results, because its path
+says which task it is (first, second, …) and not when it ran. Other names may come and go within a branch without
+shifting anything.
+"""
+
+from segue.types import StepId
+
+
+class Branch:
+    """One task of a flow. The flow's own body is the root, with an empty path."""
+
+    __slots__ = ("children", "counts", "path", "prefix")
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+        self.prefix = f"{path}/" if path else ""
+        self.children = 0
+        self.counts: dict[str, int] = {}
+
+    def child_path(self) -> str:
+        """The path of the next task created here.
+
+        >>> branch = Branch("2"); branch.child_path(), branch.child_path()
+        ('2.1', '2.2')
+        """
+        self.children += 1
+        return f"{self.path}.{self.children}" if self.path else str(self.children)
+
+    def identify(self, name: str) -> StepId:
+        """The identity of the next call of that name here.
+
+        >>> branch = Branch("1"); branch.identify("fetch"), branch.identify("fetch")
+        ('1/fetch', '1/fetch#2')
+        """
+        counts = self.counts
+        count = counts[name] = counts.get(name, 0) + 1
+        return StepId(f"{self.prefix}{name}" if count == 1 else f"{self.prefix}{name}#{count}")
+
+
+def name_of(step: str) -> str:
+    """The step's name, out of its identity.
+
+    >>> name_of("1.2/fetch#3")
+    'fetch'
+    """
+    return step.rpartition("/")[2].partition("#")[0]

@@ -1,0 +1,53 @@
+"""What the journal holds: one row for each thing that happened in a run, in order, never changed."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from segue.types import StepId
+
+
+class Kind(IntEnum):
+    """What an entry records. The numbers are stored: never reuse one."""
+
+    OK = 1
+    """A step or child run ended well; ``output`` is its result."""
+    ERROR = 2
+    """It failed for good; ``output`` is the failure."""
+    CANCELLED = 3
+    """The flow cancelled it, and it has stopped."""
+    ATTEMPT = 4
+    """An attempt failed and another follows; ``output`` is the failure."""
+    TIMER = 5
+    """A timer of the flow fired: sleep, timeout, wait_for."""
+    START = 6
+    """A body is about to run. Written only where a crash must leave a trace of it."""
+    CLAIM = 7
+    """Another worker took the run over; ``output`` says which, and from whom."""
+
+
+OUTCOMES = frozenset({Kind.OK, Kind.ERROR, Kind.CANCELLED, Kind.TIMER})
+"""The kinds that the flow's code gets to see."""
+
+
+class Entry(NamedTuple):
+    """One row of a run's journal.
+
+    Attributes:
+        seq: its place in the run, from 0.
+        kind: what it records.
+        step: whose it is.
+        attempt: from 1; 0 where there are none.
+        started: wall clock, seconds since the epoch.
+        ended: likewise. Never before the entry that precedes it.
+        input: the step's encoded arguments, in the first entry that the step has.
+        output: the encoded result or failure.
+    """
+
+    seq: int
+    kind: Kind
+    step: StepId
+    attempt: int
+    started: float
+    ended: float
+    input: bytes | None
+    output: bytes | None

@@ -1,0 +1,122 @@
+"""Replay: which recorded entry the flow gets next, and what has changed under it since.
+
+A run that is resumed runs its flow's code again from the top. Every call it makes is looked up here. Recorded
+outcomes are handed over one at a time in the order in which they were recorded, so that whatever raced then is won by
+the same branch now; nothing new starts while a recorded outcome can still be handed over. Live outcomes pass through
+the same queue: there is one path, not two.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum, auto
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from segue.core.branches import name_of
+from segue.core.entries import OUTCOMES, Entry, Kind
+from segue.types import StepId
+
+
+class Found(Enum):
+    """What a look-up found."""
+
+    NEW = auto()
+    RECORDED = auto()
+    DIVERGED = auto()
+
+
+class Shift(NamedTuple):
+    """A call that the run recorded under another identity: tasks were added before it, or same-named calls swapped."""
+
+    recorded: StepId
+    asked: StepId
+
+
+class Tape:
+    """One run's recorded past, and the queue of what its flow gets to see next.
+
+    Args:
+        entries: the run's journal, in order.
+    """
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.seq = 0
+        """The next entry's place."""
+        self.time = 0.0
+        """When the last entry was recorded. Time never runs backwards within a run."""
+        self.claims: list[Entry] = []
+        self._outcomes: list[Entry] = []
+        self._at: dict[StepId, int] = {}
+        self._inputs: dict[StepId, bytes] = {}
+        self._failed: dict[StepId, list[Entry]] = {}
+        self._ready: list[int] = []
+        self._live: deque[Entry] = deque()
+        self._by_call: dict[tuple[str, bytes | None], StepId] | None = None
+        for entry in entries:
+            self._load(entry)
+
+    def _load(self, entry: Entry) -> None:
+        self.seq = entry.seq + 1
+        self.time = max(self.time, entry.ended)
+        if entry.input is not None:
+            self._inputs[entry.step] = entry.input
+        if entry.kind in OUTCOMES:
+            self._at[entry.step] = len(self._outcomes)  # a step that was run again after a divergence: the last counts
+            self._outcomes.append(entry)
+        elif entry.kind is Kind.ATTEMPT:
+            self._failed.setdefault(entry.step, []).append(entry)
+        elif entry.kind is Kind.CLAIM:
+            self.claims.append(entry)
+
+    @property
+    def replaying(self) -> bool:
+        """Recorded outcomes remain that the flow has not asked for or not been given yet."""
+        return bool(self._at or self._ready)
+
+    def ask(self, step: StepId, input: bytes | None) -> Found:
+        """The flow calls this step with this input. A recorded outcome is queued for ``next``."""
+        known = self._inputs.get(step)
+        if known is not None and known != input:
+            return Found.DIVERGED
+        position = self._at.pop(step, None)
+        if position is None:
+            return Found.NEW
+        heappush(self._ready, position)
+        return Found.RECORDED
+
+    def recorded_input(self, step: StepId) -> bytes | None:
+        """The arguments that the run recorded for this step."""
+        return self._inputs.get(step)
+
+    def forget(self, step: StepId) -> None:
+        """Run the step anew, whatever was recorded: the flow's policy after a divergence."""
+        self._inputs.pop(step, None)
+        self._at.pop(step, None)
+        self._failed.pop(step, None)
+
+    def failed_attempts(self, step: StepId) -> list[Entry]:
+        """Attempts of this step that failed before the run was interrupted."""
+        return self._failed.get(step, [])
+
+    def record(self, entry: Entry) -> None:
+        """An outcome of this moment; ``next`` gives it after all that was recorded before."""
+        self._live.append(entry)
+
+    def next(self) -> Entry | None:
+        """The entry that the flow gets now: the earliest that it waits for."""
+        if self._ready:
+            return self._outcomes[heappop(self._ready)]
+        return self._live.popleft() if self._live else None
+
+    def shifted(self, step: StepId, input: bytes | None) -> Shift | None:
+        """Whether this new call is one that the run recorded under another identity.
+
+        Ask when no recorded outcome can be handed over any more. What then is left was recorded by code that is gone.
+        It does no harm, unless the same call (name and input) is about to run a second time.
+        """
+        if not self._at:
+            return None
+        if self._by_call is None:
+            self._by_call = {(name_of(left), self._inputs.get(left)): left for left in self._at}
+        left = self._by_call.get((name_of(step), input))
+        return Shift(left, step) if left is not None and left in self._at else None

@@ -1,0 +1,191 @@
+"""Every error that Segue raises, in one tree.
+
+    SegueError
+    ├── DeclarationError      a step, flow or policy is declared wrongly; raised at import
+    │   └── PipelineError     a pipeline's specification is wrong: all its problems together
+    ├── UsageError            a call in a place or a form that cannot work
+    │   ├── UnawaitedCall     a step or flow was called without await, and the coroutine passed on
+    │   └── NotInFlow         something a flow's body cannot do and replay, such as I/O
+    ├── Unstorable            a value that would not come back from the store as it went in
+    ├── StepFailed            a step ended in failure, its retries spent
+    │   └── StepTimedOut      … because it ran out of time (also a ``TimeoutError``)
+    ├── RunFailed             a run ended in failure
+    │   ├── RunTimedOut       … because it ran out of time (also a ``TimeoutError``)
+    │   └── RunCancelled      … because it was cancelled
+    ├── Divergence            the code asks for something else than what the run recorded
+    ├── Conflict              this id belongs to a run with another input
+    ├── UnknownRun            no run has this id
+    └── StoreError            the store cannot do it now
+        ├── StoreFull         no room left on the disk
+        ├── StoreBusy         another process holds the store too long
+        └── CorruptRecord     stored bytes are not what was written
+    Permanent                 raised by *users*: this failure will not go away, do not retry
+
+Internal signals derive from BaseException, so that a user's ``except Exception`` cannot swallow them.
+"""
+
+from typing import NamedTuple
+
+
+class SegueError(Exception):
+    """Anything that Segue raises by itself."""
+
+
+class DeclarationError(SegueError):
+    """A step, flow or policy is declared wrongly."""
+
+
+class PipelineError(DeclarationError):
+    """A pipeline's specification is wrong.
+
+    Attributes:
+        problems: all of them, each naming its node.
+    """
+
+    def __init__(self, pipeline: str, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__(f"pipeline {pipeline!r} cannot run:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class UsageError(SegueError):
+    """A call in a place or a form that cannot work."""
+
+
+class UnawaitedCall(UsageError):
+    """The result of a step was wanted, its coroutine was passed."""
+
+
+class NotInFlow(UsageError):
+    """Something that a flow's body cannot do and replay."""
+
+
+class Unstorable(SegueError):
+    """A value that would not come back from the store as it went in.
+
+    Attributes:
+        where: what the value belongs to, such as ``"the result of step 'ocr'"``.
+        path: to the offending part, as in ``"$.pages[3].box"``.
+    """
+
+    def __init__(self, where: str, path: str, problem: str) -> None:
+        self.where, self.path, self.problem = where, path, problem
+        super().__init__(f"{where} cannot be stored: at {path}, {problem}")
+
+
+class Failure(NamedTuple):
+    """An error as it is recorded: text only, so that reading it back runs no code.
+
+    Attributes:
+        type: the class's name.
+        message: what ``str()`` gave, cut at 16 KiB.
+        traceback: the user's part of it, as text.
+        kinds: the qualified names of the class and its bases, most special first.
+        retry_after: seconds to wait before another try, if the error said so.
+        note: what the engine has to add, such as a thread that is still running.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+    kinds: tuple[str, ...] = ()
+    retry_after: float | None = None
+    note: str = ""
+
+    def is_a(self, kind: type[BaseException]) -> bool:
+        """Whether the recorded error was an instance of this class."""
+        return f"{kind.__module__}.{kind.__qualname__}" in self.kinds
+
+    def __str__(self) -> str:
+        text = f"{self.type}: {self.message}" if self.message else self.type
+        return f"{text} ({self.note})" if self.note else text
+
+
+class StepFailed(SegueError):
+    """A step ended in failure, its retries spent.
+
+    The same class live and replayed; the step's own exception is not imported back by name. Ask for it with
+    ``failed.error.is_a(ValueError)``.
+
+    Attributes:
+        step: its identity in the run.
+        attempts: how many there were.
+        error: what happened in the last one.
+    """
+
+    def __init__(self, step: str, attempts: int, error: Failure) -> None:
+        self.step, self.attempts, self.error = step, attempts, error
+        tries = f" after {attempts} attempts" if attempts > 1 else ""
+        super().__init__(f"step {step!r} failed{tries}: {error}")
+
+
+class StepTimedOut(StepFailed, TimeoutError):
+    """A step ran out of time."""
+
+
+class RunFailed(SegueError):
+    """A run ended in failure.
+
+    Attributes:
+        run: its id.
+        flow: the flow's name.
+        error: what happened.
+    """
+
+    verb = "failed"
+
+    def __init__(self, run: str, flow: str, error: Failure) -> None:
+        self.run, self.flow, self.error = run, flow, error
+        super().__init__(f"run {run} of {flow!r} {self.verb}: {error}. See it with: segue show {run}")
+
+
+class RunTimedOut(RunFailed, TimeoutError):
+    """A run ran out of time."""
+
+    verb = "ran out of time"
+
+
+class RunCancelled(RunFailed):
+    """A run was cancelled."""
+
+    verb = "was cancelled"
+
+
+class Divergence(SegueError):
+    """The code asks for something else than what the run recorded."""
+
+
+class Conflict(SegueError):
+    """This id belongs to a run with another flow or input."""
+
+
+class UnknownRun(SegueError):
+    """No run has this id."""
+
+
+class StoreError(SegueError):
+    """The store cannot do it now."""
+
+
+class StoreFull(StoreError):
+    """No room left on the disk."""
+
+
+class StoreBusy(StoreError):
+    """Another process holds the store too long."""
+
+
+class CorruptRecord(StoreError):
+    """Stored bytes are not what was written."""
+
+
+class Permanent(Exception):  # noqa: N818 - it reads as what the user says of a failure
+    """Raise it, or derive from it, in a step: this failure will not go away, do not retry.
+
+    >>> raise Permanent("card 4242 was reported stolen")
+    Traceback (most recent call last):
+    segue.errors.Permanent: card 4242 was reported stolen
+    """
+
+
+class Fenced(BaseException):
+    """Internal: this worker lost its lease and writes nothing more."""

@@ -1,0 +1,245 @@
+"""``@flow``: an async function whose runs survive, and the handles on them."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial, update_wrapper
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
+
+from segue.errors import DeclarationError, UsageError
+from segue.policies import Duration, seconds
+from segue.runtime.context import HERE, Place
+from segue.runtime.default import current, on_engine, run_sync
+from segue.runtime.engine import Engine, Options, Ticket
+from segue.runtime.ids import checked
+from segue.runtime.registry import add_flow, module_of
+from segue.runtime.spec import FlowSpec
+from segue.steps import Step, check_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Handle(Generic[R]):
+    """A run that was started.
+
+    Attributes:
+        id: the run's id.
+        created: when it was created, seconds since the epoch.
+    """
+
+    def __init__(self, ticket: Ticket) -> None:
+        self._ticket = ticket
+        self.id = ticket.id
+        self.created = ticket.created
+
+    async def result(self) -> R:
+        """What the flow returned; waits for it.
+
+        Raises:
+            RunFailed: the run failed, ran out of time or was cancelled.
+            UnknownRun: the store has no such run.
+        """
+        return await on_engine(self._ticket.engine, self._ticket.result())
+
+    async def status(self) -> str:
+        """``queued``, ``running``, ``waiting``, ``completed``, ``failed`` or ``cancelled``.
+
+        Raises:
+            UnknownRun: the store has no such run.
+        """
+        engine = self._ticket.engine
+        return str((await on_engine(engine, engine.row(self.id))).status)
+
+    async def reason(self) -> str | None:
+        """What the run waits for, by name, if it does not run and has not ended."""
+        engine = self._ticket.engine
+        return await on_engine(engine, _reason(engine, self.id))
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>"
+
+
+async def _reason(engine: Engine, id: str) -> str | None:
+    from segue.inspection import reason_of
+
+    return reason_of(await engine.row(id), engine.clock())
+
+
+class Flow(Generic[P, R]):
+    """An async function whose runs are durable; calling it gives a coroutine.
+
+    ``await flow(x)`` runs it and gives its result; within another flow, as a child run. ``flow.run(x)`` does so from
+    code that is not async, and ``await flow.start(x)`` returns a handle as soon as the run is on disk.
+
+    Attributes:
+        fn: the function as it was written.
+        name: what it is called in records.
+    """
+
+    def __init__(self, spec: FlowSpec, options: Options = Options()) -> None:  # noqa: B008 - a frozen value
+        self.spec = spec
+        self.fn: Callable[..., Coroutine[Any, Any, Any]] = spec.fn
+        self.name = spec.name
+        self._options = options
+        update_wrapper(self, spec.fn)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        return self._call(args, kwargs)
+
+    async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        here = HERE.get()
+        if here is not None and here.in_flow:
+            place = cast(Place, here)
+            return await place.run.await_call(place.run.ask_child(place, self.spec, args, kwargs, self._options))
+        engine = await current()
+        return await on_engine(engine, self._finish(engine, args, kwargs))
+
+    async def _finish(self, engine: Engine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        ticket = await engine.launch(self.spec, args, kwargs, self._options, wait=False)
+        return await ticket.result()
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it and wait for the result, from code that is not async.
+
+        Raises:
+            UsageError: an event loop is running here: use ``await flow(...)``.
+            RunFailed: the run failed.
+        """
+        return run_sync(self._call(args, kwargs), f"{self.spec.fn.__name__}.run()")
+
+    async def start(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+        """Start a run. When this returns the run is durable: a crash cannot lose it.
+
+        Raises:
+            Conflict: the id asked for by ``options`` belongs to a run with another input.
+            StoreError: the store cannot take it now.
+        """
+        here = HERE.get()
+        if here is not None and here.in_flow:
+            raise UsageError(
+                f"flow {self.name!r} is started from a flow's body, which would start it again at each replay: "
+                "await it as a child, or start it from a step"
+            )
+        engine = await current()
+        return Handle(await on_engine(engine, engine.launch(self.spec, args, kwargs, self._options, wait=True)))
+
+    async def handle(self, id: str) -> Handle[R]:
+        """A handle on a run of this flow by its id."""
+        engine = await current()
+        row = await on_engine(engine, engine.row(checked(id)))
+        return Handle(Ticket(engine, self.spec, row.id, row.created))
+
+    def options(
+        self,
+        *,
+        id: str | None = None,
+        timeout: Duration | None = None,
+        priority: int = 0,
+        delay: Duration = 0,
+        concurrency: int | None = None,
+    ) -> "Flow[P, R]":
+        """The same flow, with what is not its own parameter set for the runs started from it.
+
+        Args:
+            id: the run's id. A run that has it already, with the same input, is attached to and not made again.
+            timeout: for the whole run, from when it first executes.
+            priority: runs of higher priority are claimed first.
+            delay: start no sooner.
+            concurrency: claim it only while fewer runs of this flow than this are executing, on all workers.
+        """
+        if concurrency is not None and concurrency < 1:
+            raise DeclarationError(f"concurrency is 1 or more, not {concurrency!r}")
+        options = Options(
+            id if id is None else checked(id),
+            None if timeout is None else seconds(timeout),
+            priority,
+            seconds(delay),
+            concurrency,
+        )
+        return Flow(self.spec, options)
+
+    def __repr__(self) -> str:
+        return f"<flow {self.name}>"
+
+
+class _Decorator:
+    """What ``@flow(...)`` is to a type checker."""
+
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Flow[P, R]: ...  # type: ignore[empty-body]
+
+
+@overload
+def flow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Flow[P, R]: ...
+@overload
+def flow(
+    *,
+    name: str | None = None,
+    version: str = "",
+    timeout: Duration | None = None,
+    on_divergence: Literal["fail", "rerun"] = "fail",
+) -> _Decorator: ...
+def flow(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str = "",
+    timeout: Duration | None = None,
+    on_divergence: Literal["fail", "rerun"] = "fail",
+) -> Any:
+    """Make an async function a flow: what its steps return is recorded, so that a run goes on after a crash.
+
+    Its body decides and calls steps; it does no I/O itself. Plain asyncio works in it and replays exactly: ``gather``,
+    ``TaskGroup``, ``wait``, queues, locks, timeouts, cancellation.
+
+    Args:
+        name: what it is called in records; by default module and function.
+        version: recorded with each run, and told when a run diverges.
+        timeout: for a whole run, from when it first executes.
+        on_divergence: what to do when changed code asks a resumed run's step for another input than was recorded:
+            ``"fail"`` ends the run and shows both inputs, ``"rerun"`` runs the step again.
+
+    Raises:
+        DeclarationError: the function is not async, or its name is taken.
+
+    >>> @flow
+    ... async def greet(name: str) -> str:
+    ...     return f"hello {name}"
+    """
+    declare = partial(_declare, name=name, version=version, timeout=timeout, on_divergence=on_divergence)
+    return declare if fn is None else declare(fn)
+
+
+def _declare(
+    fn: Callable[..., Any], *, name: str | None, version: str, timeout: Duration | None, on_divergence: str
+) -> Flow[Any, Any]:
+    if isinstance(fn, Flow | Step):
+        raise DeclarationError(f"flow {fn.name!r}: it is declared a step or flow already")
+    if not inspect.iscoroutinefunction(fn):
+        raise DeclarationError(f"a flow is an async function; {getattr(fn, '__name__', fn)!r} is not: write async def")
+    if on_divergence not in ("fail", "rerun"):
+        raise DeclarationError(f"on_divergence is 'fail' or 'rerun', not {on_divergence!r}")
+    checked_name = check_name("flow", name if name is not None else f"{module_of(fn)}.{fn.__name__}")
+    spec = FlowSpec(
+        checked_name, fn, version, cast(Any, on_divergence), None if timeout is None else seconds(timeout)
+    )
+    add_flow(spec)
+    return Flow(spec)
+
+
+def wait(awaitable: Awaitable[T]) -> T:
+    """Wait for anything awaitable, from code that is not async.
+
+    Raises:
+        UsageError: an event loop is running here: use ``await``.
+
+    >>> handle = wait(greet.start("Ada"))
+    >>> wait(handle.result())
+    'hello Ada'
+    """
+
+    async def whole() -> T:
+        return await awaitable
+
+    return run_sync(whole(), "segue.wait()")

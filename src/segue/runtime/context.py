@@ -1,0 +1,43 @@
+"""Where the running code is: in a flow, in a step, or in neither."""
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol, cast
+
+from segue.core.branches import Branch
+from segue.stores.artifacts import Artifacts
+
+if TYPE_CHECKING:
+    from segue.runtime.run import Run
+
+
+class Here(Protocol):
+    """What both places have."""
+
+    in_flow: bool
+
+    @property
+    def artifacts(self) -> Artifacts: ...
+
+
+class Place(Branch):
+    """In a flow: one of its tasks, and the run that it belongs to."""
+
+    __slots__ = ("run",)
+    in_flow = True
+
+    def __init__(self, run: "Run", path: str = "") -> None:
+        super().__init__(path)
+        self.run = run
+
+    @property
+    def artifacts(self) -> Artifacts:
+        return self.run.engine.artifacts
+
+
+HERE: ContextVar[Here | None] = ContextVar("segue_here", default=None)
+
+
+def place() -> Place | None:
+    """Where in a flow the running code is, or None outside flows and in steps."""
+    here = HERE.get()
+    return cast(Place, here) if here is not None and here.in_flow else None

@@ -1,0 +1,642 @@
+"""The engine: the runs in memory, the claim on more, and the one journal that they all write to."""
+
+import asyncio
+import logging
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from segue.core.entries import Entry
+from segue.core.lifecycle import Status
+from segue.errors import Conflict, CorruptRecord, Failure, Fenced, StoreError, UnknownRun, UsageError
+from segue.policies import Duration, seconds
+from segue.runtime import crashpoints
+from segue.runtime.failures import failure_of
+from segue.runtime.ids import checked, new_id, worker_id
+from segue.runtime.journal import Journal
+from segue.runtime.lease import LEASE, Lease, Stopwatch
+from segue.runtime.registry import FLOWS
+from segue.runtime.resources import Shelf
+from segue.runtime.run import ChildCall, Run, decode_failure, run_error
+from segue.runtime.settings import default_store
+from segue.runtime.spec import FlowSpec
+from segue.runtime.threads import Pool
+from segue.stores.artifacts import Artifacts
+from segue.stores.base import Change, Lost, NewRun, Row, Store
+from segue.stores.sqlite import SqliteStore
+from segue.stores.urls import open_url
+from segue.values import encode, plain
+
+log = logging.getLogger("segue")
+
+POLL = 0.1
+"""Seconds between looks at what other processes wrote."""
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy thread hands over Python's lock, while an engine is open. The default, ten times as long,
+lets one CPU-bound step hold up the event loop and the journal at each of their turns."""
+
+Ended = Callable[[Status, bytes | None], None]
+
+
+class Options(NamedTuple):
+    """What a caller may say about one run, apart from the flow's own parameters."""
+
+    id: str | None = None
+    timeout: float | None = None
+    priority: int = 0
+    delay: float = 0.0
+    concurrency: int | None = None
+
+
+class Told(NamedTuple):
+    """Something that happened, for whoever watches: a terminal, a log, a test."""
+
+    what: str
+    run: str
+    flow: str
+    time: float
+    data: dict[str, Any]
+
+
+class _Submission:
+    """A run that is written for others to execute."""
+
+    def __init__(self, id: str, done: "asyncio.Future[None]") -> None:
+        self.id, self.done, self.submitted = id, done, 0
+
+    def written(self, upto: int) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def refused(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+    def rejected(self, why: str) -> None:
+        self.refused(StoreError(f"run {self.id} could not be written: {why}"))
+
+
+class Engine:
+    """Executes runs, on the event loop that opens it.
+
+    Args:
+        store: a URL (``"sqlite:runs.db"``, ``"memory:"``), or a store; by default ``SEGUE_STORE``, else what the
+            project's ``segue.toml`` says, else ``.segue/segue.db`` in the project's root.
+        execute: False for a program that only starts runs, and leaves them to workers.
+        concurrency: how many runs it executes at a time.
+
+    An engine claims every queued run of a flow that this process knows, also those that a dead worker left.
+
+    >>> async def main():
+    ...     async with Engine("memory:"):
+    ...         return await my_flow(42)
+    """
+
+    def __init__(
+        self,
+        store: str | Store | None = None,
+        *,
+        execute: bool = True,
+        concurrency: int = 256,
+        _adopts: bool = True,
+        _clock: Callable[[], float] = time.time,
+        _lease: float = LEASE,
+    ) -> None:
+        if isinstance(concurrency, bool) or concurrency < 1:
+            raise UsageError(f"concurrency is 1 or more, not {concurrency!r}")
+        self.store: Store = open_url(default_store()) if store is None else open_url(store) if isinstance(store, str) else store
+        self.execute, self.concurrency, self.clock = execute, concurrency, _clock
+        self.adopts, self.lease_seconds = _adopts, _lease
+        self.flows: frozenset[str] | None = None
+        """The flows to claim runs of; None for all that this process knows."""
+        self.chance = random.Random().random
+        self.watchers: list[Callable[[Told], None]] = []
+        self.runs: dict[str, Run] = {}
+        self.aside = Pool("segue-aside", 4)
+        self.shelf = Shelf()
+        self.watch = Stopwatch()
+        self.worker = ""
+        self.ambient: asyncio.AbstractEventLoop
+        self.artifacts: Artifacts
+        self.journal: Journal
+        self._lease: Lease | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._waiting: dict[str, list[Ended]] = {}
+        self._dirty: dict[Run, None] = {}
+        self._ticking = False
+        self._open = False
+        self._nudge: asyncio.Event
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._switch: float | None = None
+
+    # Opening and closing
+
+    async def open(self) -> "Engine":
+        """Connect to the store and begin to work. Also by ``async with``."""
+        if self._open:
+            raise UsageError("this engine is open already")
+        self.ambient = asyncio.get_running_loop()
+        self._nudge = asyncio.Event()
+        await self.store.open()
+        if isinstance(self.store, SqliteStore) and self.store.path is not None:
+            self.artifacts = Artifacts(self.store.path.with_name(f"{self.store.path.stem}.artifacts"))
+        else:
+            self._temporary = tempfile.TemporaryDirectory(prefix="segue-")
+            self.artifacts = Artifacts(Path(self._temporary.name))
+        self._open = True
+        if sys.getswitchinterval() == 0.005:
+            self._switch = 0.005
+            sys.setswitchinterval(SWITCH_INTERVAL)
+        await self._join()
+        self._spawn(self._work())
+        return self
+
+    async def _join(self) -> None:
+        self.worker = worker_id()
+        await self.store.join(self.worker, self.lease_seconds)
+        self.journal = Journal(self.store, self.worker, lambda: len(self.runs) < 2, self._fenced)
+        ambient = self.ambient
+        self._lease = Lease(
+            self.store.sibling(),
+            self.worker,
+            lost=lambda: self._from_thread(self._fenced),
+            swept=lambda lost: self._from_thread(self._swept, lost),
+            alive=lambda: not ambient.is_closed(),
+            watch=self.watch,
+            length=self.lease_seconds,
+            sweeps=self.execute and self.adopts,
+        )
+        self._lease.start()
+
+    def _from_thread(self, call: Callable[..., Any], *args: Any) -> None:
+        try:
+            self.ambient.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            pass  # the loop is gone, and the engine with it
+
+    async def close(self) -> None:
+        """Hand unfinished runs back to the queue, and let go of the store."""
+        if not self._open:
+            return
+        self._open = False
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.journal.drained()
+        for run in list(self.runs.values()):
+            run.close()
+        self.runs.clear()
+        self.journal.close()
+        if self._lease is not None:
+            self._lease.stop()
+        try:
+            await self.store.leave(self.worker)
+        except StoreError as error:
+            log.warning("worker %s could not leave, and will lapse: %s", self.worker, error)
+        await self.shelf.close()
+        await self.store.close()
+        self.aside.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+        if self._switch is not None:
+            sys.setswitchinterval(self._switch)
+
+    async def __aenter__(self) -> "Engine":
+        await self.open()
+        _entered.append(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self in _entered:
+            _entered.remove(self)
+        await self.close()
+
+    @property
+    def is_open(self) -> bool:
+        return self._open and not self.ambient.is_closed()
+
+    def _spawn(self, coro: Any) -> None:
+        task = self.ambient.create_task(coro)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Starting runs
+
+    async def launch(
+        self, spec: FlowSpec, args: tuple[Any, ...], kwargs: dict[str, Any], options: Options, *, wait: bool
+    ) -> "Ticket":
+        """Create a run, or find the one that has its id already.
+
+        Args:
+            wait: return only when it is durable. The result is durable in any case.
+        """
+        if not self._open:
+            raise UsageError("this engine is closed; open it with: async with Engine(): …")
+        if self.journal.trouble is not None:
+            raise self.journal.trouble
+        input = spec.inputs.encode_typed(args, kwargs)
+        if self.artifacts.reference(input) is not input:
+            input = await self.aside.submit(lambda: self.artifacts.spill(input)) or input
+        new = self._new_run(spec, input, options, None)
+        if crashpoints.armed:
+            crashpoints.reach("before-create")
+        if options.id is not None:
+            existing = await self.store.create(new)
+            if existing is not None:
+                self._check_same(existing, new, spec)
+                return Ticket(self, spec, existing.id, existing.created, None)
+            ticket = Ticket(self, spec, new.id, new.created, None)
+            if new.status is Status.RUNNING:
+                ticket.follow()
+                run = self._take_up(spec, _row_of(new), [], new=True)
+                self.wake(run)
+        elif new.status is Status.RUNNING:
+            ticket = Ticket(self, spec, new.id, new.created, None)
+            if not wait:
+                ticket.follow()
+            run = self._take_up(spec, _row_of(new), [], new=True)
+            run.creator = ticket
+            self.journal.create(run, new)
+            self.wake(run)
+            if wait:
+                await run.durable()
+                if ticket.refusal is not None:
+                    raise ticket.refusal
+        else:
+            done: asyncio.Future[None] = self.ambient.create_future()
+            self.journal.create(_Submission(new.id, done), new)
+            self.flush_soon()
+            await done
+            ticket = Ticket(self, spec, new.id, new.created, None)
+        if crashpoints.armed:
+            crashpoints.reach("after-create")
+        self._nudge.set()
+        return ticket
+
+    def _new_run(self, spec: FlowSpec, input: bytes, options: Options, parent: str | None) -> NewRun:
+        now = self.clock()
+        here = self.execute and not options.delay and options.concurrency is None
+        here = here and (parent is not None or len(self.runs) < self.concurrency)
+        return NewRun(
+            id=checked(options.id) if options.id is not None else new_id(),
+            flow=spec.name,
+            version=spec.version,
+            code=spec.code,
+            status=Status.RUNNING if here else Status.QUEUED,
+            worker=self.worker if here else None,
+            origin=self.worker,
+            parent=parent,
+            priority=options.priority,
+            concurrency=options.concurrency,
+            timeout=options.timeout if options.timeout is not None else spec.timeout,
+            due=now + options.delay,
+            created=now,
+            started=now if here else None,
+            input=input,
+            checksum=crc32(input),
+        )
+
+    def _check_same(self, existing: Row, new: NewRun, spec: FlowSpec) -> None:
+        if existing.flow != new.flow:
+            raise Conflict(f"id {new.id!r} belongs to a run of {existing.flow!r}, not of {new.flow!r}")
+        recorded = self.artifacts.fetch(existing.input) or b""
+        asked = self.artifacts.fetch(new.input) or b""
+        if not spec.inputs.same(recorded, asked):
+            from segue.runtime.run import show
+
+            raise Conflict(
+                f"id {new.id!r} belongs to a run of {existing.flow!r} with input {show(recorded)}; this input is {show(asked)}"
+            )
+
+    def _take_up(self, spec: FlowSpec, row: Row, entries: list[Entry], *, new: bool) -> Run:
+        run = self.runs[row.id] = Run(self, spec, row, entries, new=new)
+        if self.watchers:
+            self.tell("run", run, resumed=not new, entries=len(entries))
+        run.begin()
+        return run
+
+    # Child runs
+
+    def start_child(self, call: ChildCall) -> None:
+        """A flow calls a flow: a run of its own, executed here unless it is already elsewhere."""
+        parent = call.run
+        self.follow(call.id, call.ended)
+        if parent.new and call.options.id is None:
+            self._begin_child(call)
+        else:
+            self._spawn(self._find_child(call))
+
+    def _begin_child(self, call: ChildCall) -> None:
+        input = self.artifacts.spill(call.input) or b""
+        new = self._new_run(call.spec, input, call.options._replace(id=call.id), call.run.id)
+        if new.status is Status.RUNNING:
+            run = self._take_up(call.spec, _row_of(new), [], new=True)
+            self.journal.create(run, new)
+            self.wake(run)
+        else:
+            done: asyncio.Future[None] = self.ambient.create_future()
+            done.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self.journal.create(_Submission(new.id, done), new)
+            self.flush_soon()
+
+    async def _find_child(self, call: ChildCall) -> None:
+        """The parent was interrupted, or names the child itself: it may exist."""
+        input = self.artifacts.spill(call.input) or b""
+        new = self._new_run(call.spec, input, call.options._replace(id=call.id), call.run.id)
+        try:
+            existing = await self.store.create(new)
+            if existing is not None:
+                self._check_same(existing, new, call.spec)
+                if existing.status.terminal:
+                    self._ended_elsewhere(existing)
+                self._nudge.set()
+            elif new.status is Status.RUNNING:
+                self.wake(self._take_up(call.spec, _row_of(new), [], new=True))
+        except Fenced:
+            self._fenced()
+        except Exception as error:
+            call.ended(Status.FAILED, encode(failure_of(error), "failure"))
+
+    def cancel_local(self, id: str) -> bool:
+        """Cancel a run that executes here."""
+        run = self.runs.get(id)
+        if run is not None:
+            run.cancel("cancelled by its parent")
+        return run is not None
+
+    def is_local(self, id: str) -> bool:
+        """Whether the run executes here."""
+        return id in self.runs
+
+    # Ends of runs, here and elsewhere
+
+    def follow(self, id: str, ended: Ended) -> None:
+        """Call back when the run has ended, wherever it executes."""
+        self._waiting.setdefault(id, []).append(ended)
+
+    def unwatch(self, id: str, ended: Ended) -> None:
+        """Do not call back."""
+        callbacks = self._waiting.get(id, [])
+        if ended in callbacks:
+            callbacks.remove(ended)
+            if not callbacks:
+                del self._waiting[id]
+
+    def finished(self, run: Run, status: Status, result: bytes) -> None:
+        """A run of ours has ended, durably."""
+        if crashpoints.armed:
+            crashpoints.reach("after-end")
+        self.runs.pop(run.id, None)
+        if self.watchers:
+            self.tell("end", run, status=status, result=result)
+        self._call_back(run.id, status, result, run.error)
+        self._nudge.set()
+
+    def _call_back(self, id: str, status: Status, result: bytes | None, cause: BaseException | None = None) -> None:
+        for ended in self._waiting.pop(id, ()):
+            owner = getattr(ended, "__self__", None)
+            if isinstance(owner, Ticket):
+                owner.cause = cause
+            ended(status, result)
+
+    def _ended_elsewhere(self, row: Row) -> None:
+        self._call_back(row.id, row.status, row.result)
+
+    def refused(self, run: Run, error: BaseException) -> None:
+        """A run of ours could not be created."""
+        self.runs.pop(run.id, None)
+        if run.creator is not None:
+            run.creator.refuse(error)
+        self._call_back(run.id, Status.FAILED, encode(failure_of(error), "failure"))
+
+    def dropped(self, run: Run) -> None:
+        """A run has left memory, and has not ended."""
+        self.runs.pop(run.id, None)
+        self._nudge.set()
+
+    # The tick: everything that happened since the last one, and one commit for it
+
+    def wake(self, run: Run) -> None:
+        """Pump this run at the next tick."""
+        self._dirty[run] = None
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Tick soon."""
+        if not self._ticking:
+            self._ticking = True
+            self.ambient.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = False
+        dirty = self._dirty
+        if dirty:
+            self._dirty = {}
+            for run in dirty:
+                self._pump(run)
+        self.journal.flush()
+
+    def _pump(self, run: Run) -> None:
+        self.watch.start()
+        try:
+            run.pump()
+        finally:
+            self.watch.stop()
+
+    # Work: claims, and news from other processes
+
+    async def _work(self) -> None:
+        claim_at = 0.0
+        while True:
+            try:
+                now = self.clock()
+                changed = await self.store.changed()
+                if changed or now >= claim_at or self._nudge.is_set():
+                    self._nudge.clear()
+                    claim_at = now + 1.0
+                    await self._look(now)
+            except Fenced:
+                self._fenced()
+            except StoreError as error:
+                log.warning("the store cannot be read yet: %s", error)
+            except Exception:
+                log.exception("a defect in Segue: the engine could not look for work")
+            try:
+                async with asyncio.timeout(POLL):
+                    await self._nudge.wait()
+            except TimeoutError:
+                pass
+
+    async def _look(self, now: float) -> None:
+        elsewhere = [id for id in self._waiting if id not in self.runs]
+        if elsewhere:
+            for row in await self.store.ended(elsewhere):
+                self._ended_elsewhere(row)
+        for run in list(self.runs.values()):
+            if (parked := run.parkable(now)) is not None:
+                run.park(*parked)
+                del self.runs[run.id]
+                self.flush_soon()
+        if self.execute:
+            await self._claim()
+
+    async def _claim(self) -> None:
+        room = self.concurrency - len(self.runs)
+        known = [name for name in FLOWS if self.flows is None or name in self.flows]
+        if room <= 0 or not known:
+            return
+        suspects = 0 if any(run.row.losses > 1 for run in self.runs.values()) else 1
+        origin = None if self.adopts else self.worker
+        for row in await self.store.claim(self.worker, known, min(room, 64), origin, suspects):
+            self._spawn(self._resume(row))
+
+    async def _resume(self, row: Row) -> None:
+        try:
+            loaded = await self.store.load(row.id)
+        except CorruptRecord as error:
+            log.error("run %s of %r ends: %s", row.id, row.flow, error)
+            self._end_unloaded(row, error)
+            return
+        if loaded is not None and self._open:
+            row, entries = loaded
+            if row.worker == self.worker:
+                self.wake(self._take_up(FLOWS[row.flow], row, entries, new=False))
+
+    def _end_unloaded(self, row: Row, error: BaseException) -> None:
+        done: asyncio.Future[None] = self.ambient.create_future()
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        result = encode(failure_of(error), "failure")
+        self.journal.change(
+            _Submission(row.id, done), Change(row.id, Status.FAILED, None, None, result, self.clock())
+        )
+        self.flush_soon()
+
+    def _swept(self, lost: list[Lost]) -> None:
+        for run in lost:
+            if run.status is Status.FAILED:
+                log.error("run %s of %r ends: step %r took down its worker too often", run.run, run.flow, run.step)
+            else:
+                log.warning("run %s of %r is taken over from a worker that died", run.run, run.flow)
+        self._nudge.set()
+
+    def _fenced(self) -> None:
+        """The lease is lost: others may own our runs by now. Drop them, and begin again under another name."""
+        if not self._open or self.journal.worker != self.worker:
+            return
+        log.error("worker %s lost its lease; %d runs are left to others", self.worker, len(self.runs))
+        self.worker = ""
+        self.journal.close()
+        for run in list(self.runs.values()):
+            run.close()
+        self.runs.clear()
+        self._dirty.clear()
+        self._spawn(self._rejoin())
+
+    async def _rejoin(self) -> None:
+        if self._lease is not None:
+            lease = self._lease
+            await self.aside.submit(lease.stop)
+        while True:
+            try:
+                return await self._join()
+            except StoreError as error:
+                log.warning("the store cannot be joined yet: %s", error)
+                await asyncio.sleep(1)
+
+    # For whoever watches
+
+    def tell(self, what: str, run: Run, **data: Any) -> None:
+        """Tell the watchers. Callers check that there are any."""
+        told = Told(what, run.id, run.spec.name, self.clock(), data)
+        for watcher in list(self.watchers):
+            try:
+                watcher(told)
+            except Exception:
+                log.exception("a watcher failed")
+
+    async def row(self, id: str) -> Row:
+        """The run as the store has it.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        loaded = await self.store.load(id)
+        if loaded is None:
+            raise UnknownRun(f"no run has the id {id!r} in {self.store.url}")
+        return loaded[0]
+
+
+_entered: list[Engine] = []
+"""Engines opened by ``async with``, innermost last."""
+
+
+class Ticket:
+    """One run, for whoever started it: its end, as a value or an error."""
+
+    def __init__(self, engine: Engine, spec: FlowSpec | None, id: str, created: float, _none: None = None) -> None:
+        self.engine, self.spec, self.id, self.created = engine, spec, id, created
+        self.cause: BaseException | None = None
+        self.refusal: BaseException | None = None
+        self._end: asyncio.Future[tuple[Status, bytes | None]] | None = None
+
+    def follow(self) -> None:
+        """Register for the run's end, if that is not done."""
+        if self._end is None:
+            self._end = self.engine.ambient.create_future()
+            self.engine.follow(self.id, self._ended)
+
+    def _ended(self, status: Status, result: bytes | None) -> None:
+        if self._end is not None and not self._end.done():
+            self._end.set_result((status, result))
+
+    def refuse(self, error: BaseException) -> None:
+        """The run could not be created."""
+        self.refusal = error
+
+    async def result(self) -> Any:
+        """The run's result, when it has ended.
+
+        Raises:
+            RunFailed: it ended otherwise.
+        """
+        engine = self.engine
+        if self._end is None:
+            self.follow()
+            if not engine.is_local(self.id):
+                row = await engine.row(self.id)
+                if row.status.terminal:
+                    self._ended(row.status, row.result)
+        assert self._end is not None
+        status, data = await asyncio.shield(self._end)
+        if self.refusal is not None:
+            raise self.refusal
+        data = engine.artifacts.fetch(data)
+        if status is Status.COMPLETED:
+            return self.spec.output.decode(data or b"") if self.spec is not None else plain(data)
+        failure = decode_failure(data)
+        flow = self.spec.name if self.spec is not None else (await engine.row(self.id)).flow
+        raise run_error(self.id, flow, failure) from self.cause
+
+
+def _row_of(new: NewRun) -> Row:
+    return Row(
+        new.id, new.flow, new.version, new.code, new.status, None, new.worker, new.origin, new.parent, new.priority,
+        new.concurrency, new.timeout, new.due, new.created, new.started, None, 1, 0, new.input, None, new.checksum,
+    )  # fmt: skip
+
+
+def length(duration: Duration | None) -> float | None:
+    """A duration in seconds, or None."""
+    return None if duration is None else seconds(duration)
+
+
+__all__ = ["Engine", "Failure", "Options", "Ticket", "Told"]

@@ -1,0 +1,56 @@
+"""Errors as text, whatever they do when asked for it."""
+
+import traceback
+from types import TracebackType
+
+from segue.errors import Failure
+
+_LONGEST = 16 * 1024
+_OURS = __file__.rpartition("/runtime/")[0]
+
+
+def clean(text: str) -> str:
+    """Text that every store and terminal takes: no lone surrogates, and of bounded length."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + f" … ({len(text) - _LONGEST:,} more characters)"
+
+
+def message_of(error: BaseException) -> str:
+    """What ``str()`` gives, or what went wrong with it."""
+    try:
+        return clean(str(error))
+    except BaseException as worse:
+        return f"<its message cannot be had: __str__ raised {type(worse).__name__}>"
+
+
+def _own_part(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the user's first frame on: ours above it say nothing to them."""
+    first = trace
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_OURS):
+            return trace
+        trace = trace.tb_next
+    return first
+
+
+def traceback_of(error: BaseException) -> str:
+    """The user's part of the traceback, causes included, as text."""
+    try:
+        lines = traceback.format_exception(type(error), error, _own_part(error.__traceback__), limit=20)
+        return clean("".join(lines))
+    except BaseException as worse:
+        return f"<no traceback: {type(worse).__name__} while it was made>"
+
+
+def failure_of(error: BaseException, note: str = "") -> Failure:
+    """The error as it is recorded."""
+    kind = type(error)
+    wait = getattr(error, "retry_after", None)
+    return Failure(
+        type=kind.__qualname__,
+        message=message_of(error),
+        traceback=traceback_of(error),
+        kinds=tuple(f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__[:-1]),
+        retry_after=float(wait) if isinstance(wait, int | float) and 0 <= wait < 1e9 else None,
+        note=note,
+    )

@@ -1,0 +1,32 @@
+"""Ids of runs and workers: random, and ordered by time."""
+
+import os
+import socket
+import time
+
+from segue.errors import UsageError
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters to mistake
+_PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
+
+
+def new_id() -> str:
+    """An id as ULIDs are: 48 bits of time in milliseconds, 80 of randomness, 26 characters."""
+    number = (time.time_ns() // 1_000_000) << 82 | int.from_bytes(os.urandom(10)) << 2
+    return "".join(_PAIRS[(number >> shift) & 1023] for shift in range(120, -10, -10))
+
+
+def worker_id() -> str:
+    """The name of one start of one engine."""
+    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+
+
+def checked(id: str) -> str:
+    """An id that the caller chose.
+
+    Raises:
+        UsageError: it is empty, longer than 200 characters, or has characters that do not print.
+    """
+    if not isinstance(id, str) or not id or len(id) > 200 or not id.isprintable() or not id.isascii():  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"a run's id is 1 to 200 printable ASCII characters, not {id!r:.220}")
+    return id

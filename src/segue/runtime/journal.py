@@ -1,0 +1,166 @@
+"""The group committer: every write of every run goes through here.
+
+While one batch is on its way to the disk the next gathers, so that durability costs one fsync for many steps. A lone
+run has nobody to share with: its batch is written on the spot, which saves the hop to the writer's thread.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from segue.core.entries import Entry
+from segue.errors import Fenced, StoreError
+from segue.stores.base import Batch, Change, NewRun, Store
+
+log = logging.getLogger("segue")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+
+class Writer(Protocol):
+    """A run, as the journal sees it."""
+
+    id: str
+    submitted: int
+
+    def written(self, upto: int) -> None:
+        """So many of its writes are durable."""
+        ...
+
+    def refused(self, error: BaseException) -> None:
+        """It could not be created."""
+        ...
+
+    def rejected(self, why: str) -> None:
+        """The store says that its journal is not where we thought."""
+        ...
+
+
+class Journal:
+    """Gathers writes and commits them, a batch at a time.
+
+    Args:
+        worker: whose lease fences the writes.
+        alone: whether a batch may be written on the calling thread, since no other run is waiting for it.
+        fenced: called once when the lease is lost.
+    """
+
+    def __init__(self, store: Store, worker: str, alone: Callable[[], bool], fenced: Callable[[], None]) -> None:
+        self.store, self.worker = store, worker
+        self.trouble: StoreError | None = None
+        """Why the store takes nothing at the moment."""
+        self._alone, self._fenced = alone, fenced
+        self._creates: list[NewRun] = []
+        self._entries: list[tuple[str, Entry]] = []
+        self._changes: list[Change] = []
+        self._writers: dict[Writer, None] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._open = True
+
+    def create(self, run: Writer, new: NewRun) -> None:
+        """The run begins."""
+        self._creates.append(new)
+        self._sign(run)
+
+    def write(self, run: Writer, entry: Entry) -> None:
+        """Something happened in the run."""
+        self._entries.append((run.id, entry))
+        self._sign(run)
+
+    def change(self, run: Writer, change: Change) -> None:
+        """The run ends or leaves memory."""
+        self._changes.append(change)
+        self._sign(run)
+
+    def _sign(self, run: Writer) -> None:
+        run.submitted += 1
+        self._writers[run] = None
+
+    def flush(self) -> None:
+        """Commit what has gathered, unless a batch is on its way: then that one's end takes it along."""
+        if self._task is not None or not self._writers or not self._open:
+            return
+        if len(self._writers) == 1 and self._alone():
+            batch, writers = self._take()
+            try:
+                rejected = self.store.commit_now(self.worker, batch)
+            except (Fenced, StoreError):
+                rejected = None  # the slow path says what to do
+            if rejected is not None:
+                self._settle(writers, rejected)
+                return
+            self._task = asyncio.get_running_loop().create_task(self._commit(batch, writers))
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._commit(*self._take()))
+
+    async def drained(self) -> None:
+        """Wait until all that was written is durable, or can't be."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    def close(self) -> None:
+        """Write nothing more."""
+        self._open = False
+        self._writers.clear()
+
+    def _take(self) -> tuple[Batch, dict[Writer, int]]:
+        batch = Batch(self._creates, self._entries, self._changes)
+        writers = {run: run.submitted for run in self._writers}
+        self._creates, self._entries, self._changes, self._writers = [], [], [], {}
+        return batch, writers
+
+    async def _commit(self, batch: Batch, writers: dict[Writer, int]) -> None:
+        try:
+            while True:
+                rejected = await self._commit_one(batch, writers)
+                self._settle(writers, rejected)
+                if not self._writers or not self._open:
+                    return
+                batch, writers = self._take()
+        except Fenced:
+            self.close()
+            self._fenced()
+        finally:
+            self._task = None
+
+    async def _commit_one(self, batch: Batch, writers: dict[Writer, int]) -> dict[str, str]:
+        """Commit, however long the store needs to recover; runs not yet acknowledged are refused meanwhile."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                rejected = await self.store.commit(self.worker, batch)
+            except StoreError as error:
+                if self.trouble is None:
+                    log.error("the journal cannot be written, and waits: %s", error)
+                self.trouble = error
+                batch = self._refuse(batch, writers, error)
+                if not self._open:
+                    raise Fenced from error
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                if self.trouble is not None:
+                    log.warning("the journal is written again")
+                    self.trouble = None
+                return rejected
+
+    @staticmethod
+    def _refuse(batch: Batch, writers: dict[Writer, int], error: StoreError) -> Batch:
+        refused = {new.id for new in batch.creates}
+        for run in [run for run in writers if run.id in refused]:
+            del writers[run]
+            run.refused(error)
+        return Batch(
+            [],
+            [entry for entry in batch.entries if entry[0] not in refused],
+            [change for change in batch.changes if change.run not in refused],
+        )
+
+    @staticmethod
+    def _settle(writers: dict[Writer, int], rejected: dict[str, str]) -> None:
+        for run, upto in writers.items():
+            if run.id in rejected:
+                run.rejected(rejected[run.id])
+            else:
+                run.written(upto)

@@ -1,0 +1,134 @@
+"""Steps in processes of their own, which a timeout can really end.
+
+The child is told where the function is defined, in the code that this process runs itself, and gets its arguments by
+Segue's codecs; so no object is pickled in either direction.
+"""
+
+import asyncio
+import importlib
+import importlib.util
+import multiprocessing
+import os
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+from segue.errors import Failure, SegueError
+from segue.runtime.context import HERE
+from segue.runtime.failures import failure_of
+from segue.runtime.spec import Source, StepSpec
+from segue.stores.artifacts import Artifacts
+from segue.values import encode, plain
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
+_pool: "ProcessPool | None" = None
+
+
+class StepProcessError(SegueError):
+    """A step failed in its process; the message is what its own error said."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        self.retry_after = failure.retry_after
+        super().__init__(str(failure))
+
+
+class ProcessDied(SegueError):
+    """A step's process ended without an answer: out of memory, a crash in native code, an exit."""
+
+
+def _shared_pool() -> "ProcessPool":
+    global _pool
+    if _pool is None or not _pool.active:
+        from pebble import ProcessPool
+
+        # spawn: a fork would copy the locks of our threads in whatever state they are
+        context = multiprocessing.get_context("spawn")
+        _pool = ProcessPool(max_workers=max(2, os.cpu_count() or 2), context=cast(Any, context))
+    return _pool
+
+
+def source_of(fn: Any) -> Source:
+    """Where a function is defined."""
+    module = sys.modules.get(fn.__module__)
+    return Source(fn.__module__, getattr(module, "__file__", None) or "", fn.__qualname__)
+
+
+async def in_process(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run the step's function in a process; cancelling ends that process."""
+    here = HERE.get()
+    root = str(here.artifacts.root) if here is not None else ""
+    input = spec.inputs.encode_typed(args, kwargs)
+    source = source_of(spec.fn)
+    future = _shared_pool().schedule(_serve, args=(tuple(source), input, root, os.getpid()))
+    try:
+        good, data = await asyncio.wrap_future(cast(Any, future))
+    except asyncio.CancelledError:
+        future.cancel()  # pebble ends the process
+        raise
+    except Exception as error:
+        if type(error).__name__ in ("ProcessExpired", "BrokenProcessPool"):
+            code = getattr(error, "exitcode", None)
+            raise ProcessDied(f"the process of step {spec.name!r} died (exit code {code})") from None
+        raise
+    if good:
+        return spec.output.decode(data)
+    fields = plain(data)
+    raise StepProcessError(Failure(*fields[:3], tuple(fields[3]), *fields[4:]))
+
+
+def _serve(source: tuple[str, str, str], input: bytes, artifacts: str, parent: int) -> tuple[bool, bytes]:
+    """In the child: find the function, call it, answer in bytes."""
+    try:
+        spec = _find(Source(*source))
+        args, kwargs = spec.inputs.decode(input)
+        with asyncio.Runner() as runner:
+            return True, runner.run(_call(spec, args, kwargs, artifacts))
+    except BaseException as error:
+        return False, encode(failure_of(error), "failure")
+
+
+class _Child:
+    """The step's place in the child: it has an artifact store, and no run."""
+
+    in_flow = False
+
+    def __init__(self, root: str) -> None:
+        from pathlib import Path
+
+        self.artifacts = Artifacts(Path(root))
+
+
+async def _call(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any], root: str) -> bytes:
+    if root:
+        HERE.set(_Child(root))
+    value = spec.fn(*args, **kwargs)
+    if asyncio.iscoroutine(value):
+        value = await value
+    return spec.output.encode(value)[0]
+
+
+def _find(source: Source) -> StepSpec:
+    name = source.module
+    if name == "__main__":
+        module = sys.modules.get("__mp_main__") or sys.modules["__main__"]
+    elif name in sys.modules:
+        module = sys.modules[name]
+    else:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            folder = os.path.dirname(source.file)
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+            found = importlib.util.spec_from_file_location(name, source.file)
+            if found is None or found.loader is None:
+                raise
+            module = importlib.util.module_from_spec(found)
+            sys.modules[name] = module
+            found.loader.exec_module(module)
+    step: Any = module
+    for part in source.name.split("."):
+        step = getattr(step, part)
+    return step.spec

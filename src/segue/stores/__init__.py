@@ -1,0 +1,1 @@
+"""Where runs are kept. ``base`` is the contract; ``sqlite`` the embedded store; ``artifacts`` holds large values."""

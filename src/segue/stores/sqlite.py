@@ -1,0 +1,651 @@
+"""The embedded store: one SQLite file, shared by any number of processes on one machine.
+
+A batch is one statement where it can be: each call into SQLite takes Python's interpreter lock again, which beside a
+busy loop costs more than the statement. The fence is part of that statement. Writers take an ``flock`` beside the
+file first, since SQLite's own waiting polls (measured with four processes: p99 11 ms against 34).
+"""
+
+import fcntl
+import functools
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+from zlib import crc32
+
+import apsw
+
+from segue.core.entries import OUTCOMES, Entry, Kind
+from segue.core.lifecycle import TERMINAL, Status, after_loss
+from segue.errors import CorruptRecord, Failure, Fenced, StoreBusy, StoreError, StoreFull
+from segue.runtime import crashpoints
+from segue.runtime.threads import Pool
+from segue.stores.base import Batch, Change, Lost, NewRun, Query, Row
+from segue.values import encode
+
+T = TypeVar("T")
+
+_ROW = ", ".join(Row._fields)
+_SUMMARY = _ROW.replace(" input,", " x'' as input,").replace(" result,", " null as result,")
+_CREATE = (*NewRun._fields, "claims", "claim_seq", "losses")
+_OLDEST_SQLITE = (3, 51, 3)  # before it, two writers could corrupt the log: sqlite.org/wal.html#walresetbug
+_BUSY_AFTER = 5.0
+_INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would be felt by the caller's loop
+
+
+def _checksum(step: str, input: bytes | None, output: bytes | None) -> int:
+    return crc32(output or b"", crc32(input or b"", crc32(step.encode())))
+
+
+@functools.cache
+def _values(columns: int, rows: int) -> str:
+    row = f"({','.join('?' * columns)})"
+    return ",".join([row] * rows)
+
+
+def _padded(count: int) -> int:
+    """The next power of two: few distinct statements, so that each stays prepared."""
+    return 1 << (count - 1).bit_length()
+
+
+@functools.cache
+def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
+    return (
+        f"insert into {table}({','.join(columns)}) select * from (values {_values(len(columns), rows)})"
+        " where column1 is not null and exists(select 1 from workers where id = ?)"
+    )
+
+
+@functools.cache
+def _update(rows: int) -> str:
+    return (
+        "update runs set status = v.column2, result = v.column3, ended = v.column4, worker = null, reason = null"
+        f" from (values {_values(4, rows)}) as v"
+        " where runs.id = v.column1 and runs.status = 'running' and exists(select 1 from workers where id = ?)"
+    )
+
+
+def machine() -> str:
+    """This boot of this machine and this process namespace: where a process id means what it says."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    try:
+        return f"{boot.read_text().strip()}:{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def birth(pid: int) -> int:
+    """When a process began, in ticks since boot; 0 if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    fields = stat.rpartition(")")[2].split()
+    return 0 if fields[0] in ("Z", "X") else int(fields[19])
+
+
+class SqliteStore:
+    """Runs in one SQLite file.
+
+    Args:
+        path: the file; None for a store in memory.
+        durability: ``disk`` survives a power cut (an fsync a commit); ``process`` survives the process's death.
+        blocking: do everything on the calling thread.
+        clock: gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        durability: str = "disk",
+        blocking: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path, self.durability, self.blocking, self.clock = path, durability, blocking, clock
+        self.url = "memory:" if path is None else f"sqlite:{path}"
+        if durability not in ("disk", "process"):
+            raise StoreError(f"durability is 'disk' or 'process', not {durability!r}")
+        self._db: apsw.Connection | None = None
+        self._reader: apsw.Connection | None = None
+        self._lock = threading.Lock()
+        self._read_lock = threading.Lock() if path is not None else self._lock
+        self._flock = -1
+        self._writers = Pool("segue-writer", 1)
+        self._readers = Pool("segue-reader", 1)
+        self._seen: tuple[int, int] = (0, 0)
+        self._pace = 0.0
+
+    # Opening and closing
+
+    async def open(self) -> None:
+        await self._write(self._open)
+
+    def _open(self) -> None:
+        if self.path is None:
+            self._db = self._reader = self._connect(":memory:")
+        else:
+            if _version() < _OLDEST_SQLITE:
+                raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can corrupt a shared log; apsw must bring 3.51.3")
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._flock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise StoreError(f"the store {self.path} cannot be opened: {error}") from error
+            with self._one_process():
+                self._db = self._connect(str(self.path))
+                self._db.pragma("journal_mode", "wal")
+                self._db.pragma("wal_autocheckpoint", 4000)
+                self._schema(self._db)
+            self._reader = self._connect(str(self.path))
+        if self.path is None:
+            self._schema(self._db)
+
+    def _connect(self, name: str) -> apsw.Connection:
+        db = apsw.Connection(name, statementcachesize=200)
+        db.set_busy_timeout(int(_BUSY_AFTER * 1000))
+        db.pragma("synchronous", "full" if self.durability == "disk" else "normal")
+        db.pragma("cache_size", -32000)
+        db.pragma("trusted_schema", False)
+        return db
+
+    @staticmethod
+    def _schema(db: apsw.Connection) -> None:
+        found = db.pragma("user_version")
+        if found not in (0, 1):
+            raise StoreError(f"the store was written by a newer Segue (format {found}); this one reads format 1")
+        db.execute("begin immediate")
+        db.execute(files("segue.stores").joinpath("sqlite.sql").read_text())
+        db.execute("pragma user_version = 1; commit")
+
+    async def close(self) -> None:
+        await self._write(self._close)
+        self._writers.close()
+        self._readers.close()
+
+    def _close(self) -> None:
+        with self._read_lock:
+            if self._reader is not None and self._reader is not self._db:
+                self._reader.close()
+            self._reader = None
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        if self._flock >= 0:
+            os.close(self._flock)
+            self._flock = -1
+
+    def sibling(self) -> "SqliteStore":
+        if self.path is None:
+            return self
+        return SqliteStore(self.path, durability=self.durability, blocking=True, clock=self.clock)
+
+    # Ways in
+
+    async def _write(self, work: Callable[..., T], *args: Any) -> T:
+        return await self._on(self._writers, self._lock, work, args)
+
+    async def _read(self, work: Callable[..., T], *args: Any) -> T:
+        return await self._on(self._readers, self._read_lock, work, args)
+
+    async def _on(self, pool: Pool, lock: threading.Lock, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+        def locked() -> T:
+            with lock, _translated(self.path):
+                return work(*args)
+
+        return locked() if self.blocking else await pool.submit(locked)
+
+    @property
+    def db(self) -> apsw.Connection:
+        if self._db is None:
+            raise StoreError(f"the store {self.url} is closed")
+        return self._db
+
+    @property
+    def reader(self) -> apsw.Connection:
+        if self._reader is None:
+            raise StoreError(f"the store {self.url} is closed")
+        return self._reader
+
+    @contextmanager
+    def _one_process(self) -> Iterator[None]:
+        if self._flock < 0:
+            yield
+            return
+        deadline = time.monotonic() + _BUSY_AFTER
+        while True:
+            try:
+                fcntl.flock(self._flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreBusy(f"another process holds {self.path} for more than {_BUSY_AFTER:g} s") from None
+                time.sleep(0.0005)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._flock, fcntl.LOCK_UN)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[apsw.Connection]:
+        db = self.db
+        with self._one_process():
+            db.execute("begin immediate")
+            try:
+                yield db
+                db.execute("commit")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("rollback")
+                raise
+
+    # Workers
+
+    async def join(self, worker: str, lease: float) -> None:
+        await self._write(self._join, worker, lease)
+
+    def _join(self, worker: str, lease: float) -> None:
+        pid = os.getpid()
+        row = (worker, machine(), pid, birth(pid), self.clock() + lease)
+        with self._one_process():
+            self.db.execute("insert into workers values(?, ?, ?, ?, ?)", row)
+
+    async def renew(self, worker: str, lease: float) -> bool:
+        return await self._write(self._renew, worker, lease)
+
+    def _renew(self, worker: str, lease: float) -> bool:
+        with self._one_process():
+            self.db.execute("update workers set expires = ? where id = ?", (self.clock() + lease, worker))
+            return self.db.changes() > 0
+
+    async def leave(self, worker: str) -> None:
+        await self._write(self._leave, worker)
+
+    def _leave(self, worker: str) -> None:
+        with self._transaction() as db:
+            db.execute("delete from workers where id = ?", (worker,))
+            db.execute("update runs set status = 'queued', worker = null where worker = ?", (worker,))
+
+    async def sweep(self) -> list[Lost]:
+        return await self._write(self._sweep)
+
+    def _sweep(self) -> list[Lost]:
+        if not (lapsed := self._lapsed(self.db)):
+            return []
+        with self._transaction() as db:
+            lapsed = self._lapsed(db)  # one of them may have renewed while we waited
+            lost = [self._take(db, *run) for worker in lapsed for run in self._owned(db, worker)]
+            db.executemany("delete from workers where id = ?", [(worker,) for worker in lapsed])
+        return lost
+
+    def _lapsed(self, db: apsw.Connection) -> list[str]:
+        now, here = self.clock(), machine()
+        return [
+            worker
+            for worker, host, pid, born, expires in db.execute("select id, host, pid, birth, expires from workers")
+            if expires < now or (here and host == here and birth(pid) != born)
+        ]
+
+    @staticmethod
+    def _owned(db: apsw.Connection, worker: str) -> list[tuple[str, str, int, int]]:
+        return list(db.execute("select id, flow, losses, claim_seq from runs where worker = ?", (worker,)))
+
+    def _take(self, db: apsw.Connection, run: str, flow: str, losses: int, claim_seq: int) -> Lost:
+        """Take a run from a worker that died, and judge whether one of its steps is to blame."""
+        since = list(
+            db.execute("select kind, step, attempt from entries where run = ? and seq >= ?", (run, claim_seq))
+        )
+        begun = {(step, attempt) for kind, step, attempt in since if kind == Kind.START}
+        over = {(step, attempt) for kind, step, attempt in since if kind != Kind.START}
+        progressed = any(kind in OUTCOMES or kind == Kind.ATTEMPT for kind, _, _ in since)
+        suspect = next(iter(sorted(begun - over)), None)
+        status, losses = after_loss(losses, progressed=progressed, suspect=suspect is not None)
+        step = suspect[0] if suspect else None
+        if status is Status.FAILED:
+            failure = Failure("WorkerLost", f"its worker died {losses} times in a row while step {step!r} was running")
+            result = encode(failure, "failure")
+            db.execute(
+                "update runs set status = 'failed', worker = null, losses = ?, result = ?, ended = ? where id = ?",
+                (losses, result, self.clock(), run),
+            )
+            self._wake_parents(db, [run])
+        else:
+            db.execute("update runs set status = 'queued', worker = null, losses = ? where id = ?", (losses, run))
+        return Lost(run, flow, status, step)
+
+    # Runs
+
+    async def create(self, run: NewRun) -> Row | None:
+        return await self._write(self._create, run)
+
+    def _create(self, run: NewRun) -> Row | None:
+        with self._transaction() as db:
+            for row in db.execute(f"select {_ROW} from runs where id = ?", (run.id,)):
+                return _row(row)
+            if run.status is Status.RUNNING and not self._alive(db, run.worker or ""):
+                raise Fenced
+            marks = ",".join("?" * len(_CREATE))
+            db.execute(f"insert into runs({','.join(_CREATE)}) values({marks})", _created(run))
+        return None
+
+    async def commit(self, worker: str, batch: Batch) -> dict[str, str]:
+        return await self._write(self._commit, worker, batch)
+
+    def commit_now(self, worker: str, batch: Batch) -> dict[str, str] | None:
+        if self._pace > _INLINE_BELOW or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            if self._flock >= 0:
+                try:
+                    fcntl.flock(self._flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return None
+                fcntl.flock(self._flock, fcntl.LOCK_UN)
+            with _translated(self.path):
+                return self._commit(worker, batch)
+        finally:
+            self._lock.release()
+
+    def _commit(self, worker: str, batch: Batch) -> dict[str, str]:
+        began = time.perf_counter()
+        if crashpoints.armed:
+            crashpoints.reach("before-commit")
+        try:
+            self._apply(worker, batch)
+            rejected: dict[str, str] = {}
+        except apsw.ConstraintError:
+            rejected = self._one_by_one(worker, batch)
+        if crashpoints.armed:
+            crashpoints.reach("after-commit")
+        self._pace = 0.9 * self._pace + 0.1 * (time.perf_counter() - began)
+        return rejected
+
+    def _apply(self, worker: str, batch: Batch) -> None:
+        if not batch.creates and not batch.changes:
+            with self._one_process():
+                self._insert_entries(self.db, worker, batch.entries)
+            return
+        with self._transaction() as db:
+            if batch.creates:
+                self._insert_runs(db, worker, batch.creates)
+            if batch.entries:
+                self._insert_entries(db, worker, batch.entries)
+            if crashpoints.armed:
+                crashpoints.reach("in-commit")
+            if batch.changes:
+                self._change_runs(db, worker, batch.changes)
+
+    def _one_by_one(self, worker: str, batch: Batch) -> dict[str, str]:
+        """Redo a batch that holds a bad commit, run by run, so that it harms that run alone."""
+        rejected: dict[str, str] = {}
+        runs = [run.id for run in batch.creates] + [run for run, _ in batch.entries] + [c.run for c in batch.changes]
+        for run in dict.fromkeys(runs):
+            part = Batch(
+                [new for new in batch.creates if new.id == run],
+                [entry for entry in batch.entries if entry[0] == run],
+                [change for change in batch.changes if change.run == run],
+            )
+            try:
+                self._apply(worker, part)
+            except apsw.ConstraintError as error:
+                rejected[run] = str(error)
+        return rejected
+
+    @staticmethod
+    def _insert_entries(db: apsw.Connection, worker: str, entries: Sequence[tuple[str, Entry]]) -> None:
+        rows = _padded(len(entries))
+        values: list[Any] = []
+        for run, (seq, kind, step, attempt, started, ended, input, output) in entries:
+            checksum = _checksum(step, input, output)
+            values += (run, seq, kind, step, attempt, started, ended, input, output, checksum)
+        values += (None,) * (10 * (rows - len(entries)))
+        values.append(worker)
+        db.execute(_insert("entries", (*_ENTRY, "checksum"), rows), values)
+        _fence(db, len(entries))
+
+    @staticmethod
+    def _insert_runs(db: apsw.Connection, worker: str, creates: Sequence[NewRun]) -> None:
+        rows = _padded(len(creates))
+        values: list[Any] = []
+        for run in creates:
+            values += _created(run)
+        values += (None,) * (len(_CREATE) * (rows - len(creates)))
+        values.append(worker)
+        db.execute(_insert("runs", _CREATE, rows), values)
+        _fence(db, len(creates))
+
+    def _change_runs(self, db: apsw.Connection, worker: str, changes: Sequence[Change]) -> None:
+        ends = [change for change in changes if change.status in TERMINAL]
+        if ends:
+            rows = _padded(len(ends))
+            values: list[Any] = []
+            for change in ends:
+                values += (change.run, change.status, change.result, change.ended)
+            values += (None,) * (4 * (rows - len(ends)))
+            values.append(worker)
+            db.execute(_update(rows), values)
+            if db.changes() != len(ends):
+                raise Fenced if not self._alive(db, worker) else apsw.ConstraintError("the run has ended already")
+            self._wake_parents(db, [change.run for change in ends])
+        for change in changes:
+            if change.status not in TERMINAL:
+                self._leave_memory(db, worker, change)
+
+    def _leave_memory(self, db: apsw.Connection, worker: str, change: Change) -> None:
+        status = change.status
+        if status is Status.WAITING and self._any_ended(db, change.waits):
+            status = Status.QUEUED  # else the wake-up between our last look and this write would be lost
+        db.execute(
+            "update runs set status = ?, reason = ?, due = coalesce(?, due), worker = null where id = ?"
+            " and status = 'running' and exists(select 1 from workers where id = ?)",
+            (status, change.reason, change.due, change.run, worker),
+        )
+        _fence(db, 1)
+
+    @staticmethod
+    def _any_ended(db: apsw.Connection, runs: Collection[str]) -> bool:
+        ends = ",".join(f"'{status}'" for status in sorted(TERMINAL))
+        marks = ",".join("?" * len(runs))
+        query = f"select 1 from runs where id in ({marks}) and status in ({ends}) limit 1"
+        return any(True for _ in db.execute(query, tuple(runs)))
+
+    @staticmethod
+    def _wake_parents(db: apsw.Connection, ended: Collection[str]) -> None:
+        marks = ",".join("?" * len(ended))
+        db.execute(
+            "update runs set status = 'queued', reason = null, due = 0 where status = 'waiting' and id in"
+            f" (select parent from runs where id in ({marks}) and parent is not null)",
+            tuple(ended),
+        )
+
+    @staticmethod
+    def _alive(db: apsw.Connection, worker: str) -> bool:
+        return any(True for _ in db.execute("select 1 from workers where id = ?", (worker,)))
+
+    async def claim(
+        self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: int
+    ) -> list[Row]:
+        return await self._write(self._claim, worker, flows, limit, origin, suspects)
+
+    def _claim(
+        self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: int
+    ) -> list[Row]:
+        crashpoints.reach("before-claim")
+        if not self._claimable(self.db, flows, 1, origin):
+            return []
+        with self._transaction() as db:
+            if not self._alive(db, worker):
+                raise Fenced
+            rows: list[Row] = []
+            for row in self._claimable(db, flows, limit, origin):
+                if row.losses > 1:
+                    if suspects <= 0:
+                        continue
+                    suspects -= 1
+                if row.concurrency is not None and self._running(db, row.flow) >= row.concurrency:
+                    continue
+                rows.append(self._own(db, worker, row))
+        crashpoints.reach("after-claim")
+        return rows
+
+    def _claimable(
+        self, db: apsw.Connection, flows: Collection[str] | None, limit: int, origin: str | None
+    ) -> list[Row]:
+        known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
+        mine = "" if origin is None else " and origin = ?"
+        rest = (*(flows or ()), *(() if origin is None else (origin,)), limit)
+        query = (
+            f"select {_ROW} from runs where status = 'queued' and due <= ?{known}{mine}"
+            " order by priority desc, due, number limit ?"
+        )
+        rows = [_row(row) for row in db.execute(query, (self.clock(), *rest))]
+        query = f"select {_ROW} from runs where status = 'waiting' and due <= ?{known}{mine} order by due limit ?"
+        return (rows + [_row(row) for row in db.execute(query, (self.clock(), *rest))])[:limit]
+
+    @staticmethod
+    def _running(db: apsw.Connection, flow: str) -> int:
+        query = "select count(*) from runs where flow = ? and worker is not null"
+        return next(iter(db.execute(query, (flow,))))[0]
+
+    def _own(self, db: apsw.Connection, worker: str, row: Row) -> Row:
+        now = self.clock()
+        seq = next(iter(db.execute("select coalesce(max(seq) + 1, 0) from entries where run = ?", (row.id,))))[0]
+        if row.claims:
+            claim = encode({"worker": worker, "losses": row.losses}, "claim")
+            values = (row.id, seq, Kind.CLAIM, "@claim", 0, now, now, None, claim, _checksum("@claim", None, claim))
+            db.execute("insert into entries values(?,?,?,?,?,?,?,?,?,?)", values)
+            seq += 1
+        started = row.started if row.started is not None else now
+        db.execute(
+            "update runs set status = 'running', reason = null, worker = ?, claims = claims + 1, claim_seq = ?,"
+            " started = ? where id = ?",
+            (worker, seq, started, row.id),
+        )
+        return row._replace(status=Status.RUNNING, worker=worker, started=started, claims=row.claims + 1)
+
+    # Reading
+
+    async def load(self, run: str) -> tuple[Row, list[Entry]] | None:
+        return await self._read(self._load, run)
+
+    def _load(self, run: str) -> tuple[Row, list[Entry]] | None:
+        db = self.reader
+        for found in db.execute(f"select {_ROW} from runs where id = ?", (run,)):
+            row = _row(found)
+            if crc32(row.input) != row.checksum:
+                raise CorruptRecord(f"run {run}: its input is not what was written")
+            return row, list(self._entries(db, run))
+        return None
+
+    @staticmethod
+    def _entries(db: apsw.Connection, run: str) -> Iterator[Entry]:
+        query = f"select {','.join(_ENTRY[1:])}, checksum from entries where run = ? order by seq"
+        expected = 0
+        for seq, kind, step, attempt, started, ended, input, output, checksum in db.execute(query, (run,)):
+            if checksum != _checksum(step, input, output) or kind not in _KINDS or seq != expected:
+                raise CorruptRecord(f"run {run}: entry {expected} (step {step!r}) is not what was written")
+            expected += 1
+            yield Entry(seq, Kind(kind), step, attempt, started, ended, input, output)
+
+    async def find(self, query: Query) -> list[Row]:
+        return await self._read(self._find, query)
+
+    def _find(self, query: Query) -> list[Row]:
+        where: list[str] = ["1"]
+        values: list[Any] = []
+        if query.flow is not None:
+            where.append("flow = ?")
+            values.append(query.flow)
+        if query.status:
+            where.append(f"status in ({','.join('?' * len(query.status))})")
+            values += query.status
+        if query.parent is not None:
+            where.append("parent = ?")
+            values.append(query.parent)
+        if query.text is not None:
+            where.append("(id = ? or substr(id, 1, ?) = ? or substr(id, -?) = ?)")
+            values += (query.text, len(query.text), query.text, len(query.text), query.text)
+        statement = f"select {_SUMMARY} from runs where {' and '.join(where)} order by number desc limit ?"
+        return [_row(row) for row in self.reader.execute(statement, (*values, query.limit))]
+
+    async def ended(self, runs: Collection[str]) -> list[Row]:
+        return await self._read(self._ended, runs)
+
+    def _ended(self, runs: Collection[str]) -> list[Row]:
+        found: list[Row] = []
+        ids = list(runs)
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            ends = ",".join(f"'{status}'" for status in sorted(TERMINAL))
+            marks = ",".join("?" * len(part))
+            query = f"select {_ROW} from runs where id in ({marks}) and status in ({ends})"
+            found += [_row(row) for row in self.reader.execute(query, part)]
+        return found
+
+    async def unfinished(self, flows: Collection[str] | None) -> list[Row]:
+        return await self._read(self._unfinished, flows)
+
+    def _unfinished(self, flows: Collection[str] | None) -> list[Row]:
+        lapsed = set(self._lapsed(self.reader))
+        known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
+        query = f"select {_SUMMARY} from runs where status in ('queued', 'running', 'waiting'){known} order by number"
+        rows = [_row(row) for row in self.reader.execute(query, tuple(flows or ()))]
+        now = self.clock()
+        return [
+            row
+            for row in rows
+            if (row.worker is None and row.due <= now) or (row.worker is not None and row.worker in lapsed)
+        ]
+
+    async def changed(self) -> bool:
+        return await self._read(self._changed)
+
+    def _changed(self) -> bool:
+        seen = (self.reader.pragma("data_version"), self.reader.total_changes())
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        return True
+
+
+_ENTRY = ("run", *Entry._fields)
+_KINDS = frozenset(Kind)
+
+
+def _version() -> tuple[int, ...]:
+    return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+
+
+def _created(run: NewRun) -> tuple[Any, ...]:
+    return (*run, 1 if run.status is Status.RUNNING else 0, 0, 0)
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    return Row._make(values)._replace(status=Status(values[4]))
+
+
+def _fence(db: apsw.Connection, expected: int) -> None:
+    if db.changes() != expected:
+        raise Fenced
+
+
+@contextmanager
+def _translated(path: Path | None) -> Iterator[None]:
+    """SQLite's errors as ours, saying what to do."""
+    try:
+        yield
+    except apsw.BusyError as error:
+        raise StoreBusy(f"another process holds {path} for more than {_BUSY_AFTER:g} s") from error
+    except apsw.FullError as error:
+        raise StoreFull(f"no room left on the disk of {path}; free some, and what waits goes on by itself") from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise CorruptRecord(f"{path} is damaged ({error}); check it with: segue doctor") from error
+    except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
+        if path is not None and shutil.disk_usage(path.parent).free < 1 << 20:
+            raise StoreFull(f"no room left on the disk of {path}; free some, and what waits goes on by itself") from error
+        raise StoreError(f"{path}: {error}") from error
