@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial, update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from segue.errors import DeclarationError, UsageError
 from segue.policies import Duration, seconds
@@ -11,7 +11,7 @@ from segue.runtime.context import HERE, Place
 from segue.runtime.default import current, on_engine, run_sync
 from segue.runtime.engine import Engine, Options, Ticket
 from segue.runtime.ids import checked
-from segue.runtime.registry import add_flow, module_of
+from segue.runtime.registry import FLOWS, add_flow, module_of
 from segue.runtime.spec import FlowSpec
 from segue.steps import Step, check_name
 
@@ -63,7 +63,7 @@ class Handle(Generic[R]):
 async def _reason(engine: Engine, id: str) -> str | None:
     from segue.inspection import reason_of
 
-    return reason_of(await engine.row(id), engine.clock())
+    return reason_of(await engine.row(id), engine.clock(), FLOWS)
 
 
 class Flow(Generic[P, R]):
@@ -138,7 +138,7 @@ class Flow(Generic[P, R]):
         priority: int = 0,
         delay: Duration = 0,
         concurrency: int | None = None,
-    ) -> "Flow[P, R]":
+    ) -> Self:
         """The same flow, with what is not its own parameter set for the runs started from it.
 
         Args:
@@ -157,7 +157,7 @@ class Flow(Generic[P, R]):
             seconds(delay),
             concurrency,
         )
-        return Flow(self.spec, options)
+        return type(self)(self.spec, options)
 
     def __repr__(self) -> str:
         return f"<flow {self.name}>"

@@ -1,18 +1,287 @@
-"""Reading runs back: the timeline of steps and attempts, from the journal."""
-from segue.stores.base import Row
+"""Reading runs back: steps and attempts, out of the journal. Pure: no store, no clock."""
+
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from segue.core.branches import name_of
+from segue.core.entries import OUTCOMES, Entry, Kind
 from segue.core.lifecycle import Status
+from segue.errors import CorruptRecord, Failure
+from segue.stores.base import Row
+from segue.values import plain
+
+AttemptStatus = Literal["completed", "failed", "cancelled", "running", "lost"]
+StepStatus = Literal["completed", "failed", "cancelled", "running", "retrying", "lost"]
+StepKind = Literal["step", "run", "timer"]
+Fetch = Callable[[bytes | None], bytes | None]
 
 
-def reason_of(row: Row, now: float) -> str | None:
-    """What a run waits for, by name."""
-    from segue.runtime.registry import FLOWS
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt of a step.
 
+    Attributes:
+        number: from 1.
+        ended: None while it runs, or if its worker died.
+        status: ``lost`` if its worker died.
+        error: what happened, if it failed.
+    """
+
+    number: int
+    started: float
+    ended: float | None
+    status: AttemptStatus
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step of a run, or what stands among its steps: a child run, a timer.
+
+    Attributes:
+        id: its identity in the run, as in ``"1.2/fetch#3"``.
+        status: ``retrying`` between a failed attempt and the next, ``lost`` if its worker died.
+        input: its arguments by name, as plain data; None if none were recorded.
+        output: its result, as plain data.
+        error: why it failed.
+        run: the child run's id, if it is one.
+    """
+
+    id: str
+    name: str
+    kind: StepKind
+    status: StepStatus
+    attempts: tuple[AttemptRecord, ...]
+    input: Any = None
+    output: Any = None
+    error: Failure | None = None
+    run: str | None = None
+
+    @property
+    def started(self) -> float:
+        return self.attempts[0].started
+
+    @property
+    def ended(self) -> float | None:
+        return self.attempts[-1].ended if self.status in ("completed", "failed", "cancelled", "lost") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A worker that went on with the run after another one."""
+
+    time: float
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run, as its journal tells it."""
+
+    row: Row
+    input: Any
+    result: Any
+    error: Failure | None
+    steps: tuple[StepRecord, ...]
+    takeovers: tuple[Takeover, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.row.id
+
+    @property
+    def status(self) -> Status:
+        return self.row.status
+
+
+def timeline(row: Row, entries: Sequence[Entry], children: Sequence[Row] = (), fetch: Fetch | None = None) -> RunRecord:
+    """The run's steps with all their attempts, in the order in which they began.
+
+    Args:
+        children: the runs that it called, oldest first: ``store.find(Query(parent=row.id))``, turned round.
+        fetch: gives a large value that was stored elsewhere, as ``engine.artifacts.fetch`` does. Without it such
+            values are named and not loaded.
+    """
+    read = _Reader(fetch)
+    drafts: dict[str, _Draft] = {}
+    takeovers: list[Takeover] = []
+    for entry in entries:
+        if entry.kind is Kind.CLAIM:
+            takeovers.append(Takeover(entry.started, str(read.data(entry.output, {}).get("worker", ""))))
+            for draft in drafts.values():
+                draft.lose(entry.ended)
+        else:
+            drafts.setdefault(entry.step, _Draft(entry.step)).add(entry, read)
+    for child in children:
+        _adopt(row.id, child, drafts)
+    if row.status.terminal or row.status is Status.QUEUED:
+        for draft in drafts.values():
+            draft.lose(row.ended or row.due)
+    steps = sorted((draft.record(read) for draft in drafts.values()), key=lambda step: step.started)
+    failed = row.status in (Status.FAILED, Status.CANCELLED)
+    return RunRecord(
+        row,
+        read.data(row.input),
+        read.data(row.result) if row.status is Status.COMPLETED else None,
+        read.failure(row.result) if failed else None,
+        tuple(steps),
+        tuple(takeovers),
+    )
+
+
+class _Reader:
+    """Stored bytes as what they mean. What cannot be read is named, so that the rest can still be shown."""
+
+    def __init__(self, fetch: Fetch | None) -> None:
+        self._fetch = fetch
+
+    def data(self, stored: bytes | None, default: Any = None) -> Any:
+        if stored is None or stored == b"":
+            return default
+        if is_reference(stored):
+            digest = stored[3:].hex()
+            if self._fetch is None:
+                return {"artifact": digest}
+            try:
+                stored = self._fetch(stored)
+            except CorruptRecord as error:
+                return {"artifact": digest, "problem": str(error)}
+        return plain(stored)
+
+    def failure(self, stored: bytes | None) -> Failure:
+        fields: Any = self.data(stored)
+        if not isinstance(fields, list) or len(fields) < 6:  # pyright: ignore[reportUnknownArgumentType]
+            return Failure("Unknown", fields if isinstance(fields, str) else "")
+        return Failure(str(fields[0]), str(fields[1]), str(fields[2]), tuple(fields[3]), fields[4], str(fields[5]))  # pyright: ignore
+
+
+def is_reference(stored: bytes) -> bool:
+    """Whether these bytes only name a large value: see ``segue.stores.artifacts``."""
+    return len(stored) == 35 and stored.startswith(b"\xc7\x20\x01")
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A step while its entries are read."""
+
+    id: str
+    attempts: dict[int, AttemptRecord] = field(default_factory=dict[int, AttemptRecord])
+    kind: StepKind = "step"
+    status: StepStatus = "running"
+    input: bytes | None = None
+    output: bytes | None = None
+    error: Failure | None = None
+    run: str | None = None
+
+    def add(self, entry: Entry, read: _Reader) -> None:
+        self.input = self.input if entry.input is None else entry.input
+        number = max(1, entry.attempt)
+        if entry.kind is Kind.START:
+            self.status = "running"
+            self.attempts[number] = AttemptRecord(number, entry.started, None, "running")
+        elif entry.kind is Kind.ATTEMPT:
+            self.status = "retrying"
+            error = read.failure(entry.output)
+            self.attempts[number] = AttemptRecord(number, entry.started, entry.ended, "failed", error)
+        elif entry.kind in OUTCOMES:
+            self._conclude(entry, number, read)
+
+    def _conclude(self, entry: Entry, number: int, read: _Reader) -> None:
+        status: Literal["completed", "failed", "cancelled"] = "completed"
+        if entry.kind is Kind.TIMER:
+            self.kind = "timer"
+        elif entry.kind is Kind.OK:
+            self.output, self.error = entry.output, None
+        elif entry.kind is Kind.ERROR:
+            status, self.error = "failed", read.failure(entry.output)
+        else:
+            status = "cancelled"
+        self.status = status
+        known = self.attempts.get(number)
+        if known is not None and known.ended is not None and known.status == "failed" and status != "completed":
+            return  # it ended between two attempts: cancelled, or out of time
+        started = min(entry.started, entry.ended)
+        self.attempts[number] = AttemptRecord(number, started, entry.ended, status, self.error)
+
+    def lose(self, at: float) -> None:
+        """The worker is gone, and with it whatever still ran."""
+        for number, attempt in self.attempts.items():
+            if attempt.status == "running" and self.run is None:
+                self.attempts[number] = AttemptRecord(number, attempt.started, max(at, attempt.started), "lost")
+                self.status = "lost"
+
+    def record(self, read: _Reader) -> StepRecord:
+        attempts = tuple(self.attempts[number] for number in sorted(self.attempts))
+        output = read.data(self.output)
+        name = self.id if self.kind == "timer" else name_of(self.id)
+        return StepRecord(
+            self.id, name, self.kind, self.status, attempts, read.data(self.input), output, self.error, self.run
+        )
+
+
+def child_id(run: str, step: str) -> str:
+    """The id that a child run gets, unless its flow was called with another one."""
+    digest = hashlib.blake2b(f"{run}\0{step}".encode(), digest_size=8).hexdigest()
+    return f"{run[:40]}.{digest}"
+
+
+def _adopt(run: str, child: Row, drafts: dict[str, _Draft]) -> None:
+    """Find the step that a child run is; one that has not ended has no entry yet."""
+    same_name = [draft for draft in drafts.values() if name_of(draft.id) == child.flow and draft.run is None]
+    derived = [draft for draft in same_name if child_id(run, draft.id) == child.id]
+    named_by_caller = [draft for draft in same_name if not child.id.startswith(f"{run[:40]}.")]
+    found = next(iter(derived or named_by_caller), None)
+    if found is None:
+        found = drafts[child.id] = _Draft(child.flow)
+        found.status = "completed" if child.status is Status.COMPLETED else "running"
+        found.attempts[1] = AttemptRecord(1, child.started or child.created, child.ended, found.status)
+    found.kind, found.run = "run", child.id
+
+
+def reason_of(row: Row, now: float, flows: Collection[str] | None = None) -> str | None:
+    """What a run waits for, by name, if it does not run and has not ended.
+
+    Args:
+        flows: those that this process knows, if it is one that executes runs.
+    """
     if row.status is Status.WAITING:
         return row.reason
     if row.status is Status.QUEUED:
         if row.due > now:
             return f"delayed for {row.due - now:.0f} s more"
-        if row.flow not in FLOWS:
+        if flows is not None and row.flow not in flows:
             return f"for a worker that knows flow {row.flow!r}"
         return "for a free worker"
     return None
+
+
+def as_data(record: RunRecord) -> dict[str, Any]:
+    """The run as plain data: what ``segue show --json`` prints. Timers are left out; they are no steps."""
+    return {
+        "id": record.id,
+        "flow": record.row.flow,
+        "version": record.row.version,
+        "status": str(record.status),
+        "input": record.input,
+        "result": record.result,
+        "error": error_data(record.error),
+        "steps": [_step_data(step) for step in record.steps if step.kind != "timer"],
+    }
+
+
+def _step_data(step: StepRecord) -> dict[str, Any]:
+    attempts = [
+        {"started": a.started, "ended": a.ended, "status": a.status, "error": error_data(a.error)}
+        for a in step.attempts
+    ]
+    data = {"id": step.id, "name": step.name, "attempts": attempts, "input": step.input, "output": step.output}
+    return data if step.run is None else {**data, "run": step.run}
+
+
+def error_data(failure: Failure | None) -> dict[str, Any] | None:
+    """A failure as plain data."""
+    if failure is None:
+        return None
+    return {"type": failure.type, "message": failure.message, "traceback": failure.traceback, "note": failure.note}

@@ -116,6 +116,8 @@ class Engine:
         self.adopts, self.lease_seconds = _adopts, _lease
         self.flows: frozenset[str] | None = None
         """The flows to claim runs of; None for all that this process knows."""
+        self.origins: list[str] = []
+        """Earlier workers whose runs are claimed too, where it does not claim everybody's."""
         self.chance = random.Random().random
         self.watchers: list[Callable[[Told], None]] = []
         self.runs: dict[str, Run] = {}
@@ -133,6 +135,8 @@ class Engine:
         self._ticking = False
         self._open = False
         self._nudge: asyncio.Event
+        self._finding: set[str] = set()
+        self._unwanted: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._switch: float | None = None
 
@@ -320,8 +324,11 @@ class Engine:
     def _take_up(self, spec: FlowSpec, row: Row, entries: list[Entry], *, new: bool) -> Run:
         run = self.runs[row.id] = Run(self, spec, row, entries, new=new)
         if self.watchers:
-            self.tell("run", run, resumed=not new, entries=len(entries))
+            self.tell("run", run, resumed=not new, entries=len(entries), parent=row.parent, journal=entries)
         run.begin()
+        if row.id in self._unwanted:
+            self._unwanted.discard(row.id)
+            run.cancel("cancelled by its parent")
         return run
 
     # Child runs
@@ -333,6 +340,7 @@ class Engine:
         if parent.new and call.options.id is None:
             self._begin_child(call)
         else:
+            self._finding.add(call.id)
             self._spawn(self._find_child(call))
 
     def _begin_child(self, call: ChildCall) -> None:
@@ -350,6 +358,9 @@ class Engine:
 
     async def _find_child(self, call: ChildCall) -> None:
         """The parent was interrupted, or names the child itself: it may exist."""
+        if call.stopping:
+            await self._cancel_if_exists(call)
+            return
         input = self.artifacts.spill(call.input) or b""
         new = self._new_run(call.spec, input, call.options._replace(id=call.id), call.run.id)
         try:
@@ -365,17 +376,33 @@ class Engine:
             self._fenced()
         except Exception as error:
             call.ended(Status.FAILED, encode(failure_of(error), "failure"))
+        finally:
+            self._finding.discard(call.id)
 
-    def cancel_local(self, id: str) -> bool:
-        """Cancel a run that executes here."""
+    async def _cancel_if_exists(self, call: ChildCall) -> None:
+        try:
+            row = await self.row(call.id)
+        except (UnknownRun, StoreError):
+            call.ended(Status.CANCELLED, encode("it had not begun", "note"))
+        else:
+            if row.status.terminal:
+                self._ended_elsewhere(row)
+            else:
+                self.cancel_child(call.id)
+        finally:
+            self._finding.discard(call.id)
+
+    def cancel_child(self, id: str) -> None:
+        """Cancel a run as soon as it executes here. One that executes elsewhere goes on to its end."""
         run = self.runs.get(id)
         if run is not None:
             run.cancel("cancelled by its parent")
-        return run is not None
+        else:
+            self._unwanted.add(id)
 
     def is_local(self, id: str) -> bool:
-        """Whether the run executes here."""
-        return id in self.runs
+        """Whether the run executes here, or may in a moment."""
+        return id in self.runs or id in self._finding
 
     # Ends of runs, here and elsewhere
 
@@ -421,6 +448,8 @@ class Engine:
     def dropped(self, run: Run) -> None:
         """A run has left memory, and has not ended."""
         self.runs.pop(run.id, None)
+        if self.watchers:
+            self.tell("left", run)
         self._nudge.set()
 
     # The tick: everything that happened since the last one, and one commit for it
@@ -484,6 +513,8 @@ class Engine:
         for run in list(self.runs.values()):
             if (parked := run.parkable(now)) is not None:
                 run.park(*parked)
+                if self.watchers:
+                    self.tell("park", run, reason=parked[0], due=parked[1])
                 del self.runs[run.id]
                 self.flush_soon()
         if self.execute:
@@ -495,9 +526,10 @@ class Engine:
         if room <= 0 or not known:
             return
         suspects = 0 if any(run.row.losses > 1 for run in self.runs.values()) else 1
-        origin = None if self.adopts else self.worker
-        for row in await self.store.claim(self.worker, known, min(room, 64), origin, suspects):
-            self._spawn(self._resume(row))
+        origins = (None,) if self.adopts else (self.worker, *self.origins)
+        for origin in origins:
+            for row in await self.store.claim(self.worker, known, min(room, 64), origin, suspects):
+                self._spawn(self._resume(row))
 
     async def _resume(self, row: Row) -> None:
         try:

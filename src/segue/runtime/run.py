@@ -95,6 +95,7 @@ class Call:
         "input",
         "kwargs",
         "over",
+        "recorded",
         "recorded_input",
         "run",
         "spec",
@@ -115,7 +116,7 @@ class Call:
         self.task: asyncio.Task[None] | None = None
         self.handle: asyncio.TimerHandle | None = None
         self.stopping: str | None = None  # why the body is being cancelled: "cancelled" or "timeout"
-        self.entered = self.over = self.recorded_input = False
+        self.entered = self.over = self.recorded = self.recorded_input = False
         self.value: Any = None
 
     @property
@@ -151,7 +152,7 @@ class Call:
         if limit is not None:
             self.handle = run.engine.ambient.call_later(limit, self._stop, "timeout")
         if run.engine.watchers:
-            run.engine.tell("attempt", run, step=self.step, attempt=self.attempt)
+            run.engine.tell("attempt", run, step=self.step, attempt=self.attempt, input=self.input)
 
     async def _body(self) -> None:
         self.entered = True
@@ -295,6 +296,8 @@ class Call:
         run.tape.record(
             run.submit(kind, self.step, self.attempt, self.started, self._unrecorded_input(), data)
         )
+        if run.engine.watchers:
+            run.engine.tell("step", run, step=self.step, attempt=self.attempt, kind=kind, data=data)
         run.wake()
 
     def deliver(self, entry: Entry) -> None:
@@ -343,12 +346,14 @@ class ChildCall:
         self.run, self.spec, self.step, self.id, self.input, self.options = run, spec, step, id, input, options
         self.future: asyncio.Future[Any] = run.loop.create_future()
         self.started = 0.0
-        self.over = False
-        self.stopping = False
+        self.over = self.recorded = self.stopping = False
 
     def start(self) -> None:
-        self.started = self.run.engine.clock()
-        self.run.engine.start_child(self)
+        engine = self.run.engine
+        self.started = engine.clock()
+        if engine.watchers:
+            engine.tell("child", self.run, step=self.step, id=self.id, flow=self.spec.name, input=self.input)
+        engine.start_child(self)
 
     def ended(self, status: Status, result: bytes | None) -> None:
         """The child run has ended: that is an entry of its parent."""
@@ -361,12 +366,17 @@ class ChildCall:
         run = self.run
         input = run.engine.artifacts.reference(self.input)
         run.tape.record(run.submit(kind, self.step, 1, self.started, input, result))
+        if run.engine.watchers:
+            run.engine.tell("step", run, step=self.step, attempt=1, kind=kind, data=result)
         run.wake()
 
     def cancel(self) -> None:
         self.stopping = True
-        if not self.run.engine.cancel_local(self.id):
-            self.ended(Status.CANCELLED, encode("it was not running here", "note"))
+        if self.started:
+            self.run.engine.cancel_child(self.id)
+        elif self.run.new:  # it has not begun; else it may have, under an earlier worker, and is looked up first
+            self.started = self.run.engine.clock()
+            self.ended(Status.CANCELLED, encode("it had not begun", "note"))
 
     def give_up(self) -> None:
         self.over = True
@@ -407,10 +417,14 @@ class FlowTimer:
     def start(self) -> None:
         engine = self.run.engine
         self.handle = engine.ambient.call_later(max(0.0, self.when - engine.clock()), self._fire)
+        if engine.watchers:
+            engine.tell("timer", self.run, step=self.step, when=self.when)
 
     def _fire(self) -> None:
         run = self.run
         self.handle = None
+        if run.engine.watchers:
+            run.engine.tell("timer", run, step=self.step, when=None)
         run.tape.record(run.submit(Kind.TIMER, self.step, 0, self.when, None, None))
         run.wake()
 
@@ -421,6 +435,8 @@ class FlowTimer:
         if self.handle is not None:
             self.handle.cancel()
             self.handle = None
+            if self.run.engine.watchers:
+                self.run.engine.tell("timer", self.run, step=self.step, when=None)
 
     give_up = cancel
 
@@ -542,6 +558,7 @@ class Run:
                     f"step {step!r} is asked for with {show(input)}, and was recorded with {show(recorded)}"
                 )
         self._waiting[step] = asked
+        asked.recorded = found is Found.RECORDED
         if found is Found.NEW:
             self._held.append((self.submitted, asked))
 
@@ -567,7 +584,8 @@ class Run:
             if self._closed or (call.future.done() and not call.future.cancelled()):
                 raise
         # A cancelled step's end is an entry too, and the flow waits for it: an undo must not overtake a live effect.
-        call.cancel()
+        if not call.recorded:
+            call.cancel()
         while call.step in self._waiting and not self._closed:
             call.future = self.loop.create_future()
             try:

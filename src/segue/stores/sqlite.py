@@ -169,10 +169,10 @@ class SqliteStore:
         self._readers.close()
 
     def _close(self) -> None:
-        with self._read_lock:
-            if self._reader is not None and self._reader is not self._db:
+        if self._reader is not None and self._reader is not self._db:
+            with self._read_lock:
                 self._reader.close()
-            self._reader = None
+        self._reader = None
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -182,7 +182,7 @@ class SqliteStore:
 
     def sibling(self) -> "SqliteStore":
         if self.path is None:
-            return self
+            return _Shared(self)
         return SqliteStore(self.path, durability=self.durability, blocking=True, clock=self.clock)
 
     # Ways in
@@ -611,6 +611,29 @@ class SqliteStore:
             return False
         self._seen = seen
         return True
+
+
+class _Shared(SqliteStore):
+    """The sibling of a store in memory: the same database, for another thread."""
+
+    def __init__(self, owner: SqliteStore) -> None:
+        super().__init__(None, blocking=True, clock=owner.clock)
+        self._lock = self._read_lock = owner._lock
+        self._owner = owner
+
+    @property
+    def db(self) -> apsw.Connection:
+        return self._owner.db
+
+    @property
+    def reader(self) -> apsw.Connection:
+        return self._owner.reader
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
 
 
 _ENTRY = ("run", *Entry._fields)

@@ -1,0 +1,86 @@
+"""The command line. Only click is imported here: ``segue --help`` must not wait for an engine that it does not need."""
+
+import os
+import sys
+
+import click
+
+from segue.cli.doctor import doctor
+from segue.cli.graph import graph
+from segue.cli.run import run
+from segue.cli.runs import runs
+from segue.cli.show import show
+from segue.cli.text import say, visible
+from segue.cli.work import resume, worker
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"segue {version('segue')}")
+    except PackageNotFoundError:
+        click.echo("segue (run from its source; not installed)")
+    context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version and exit."
+)
+def cli() -> None:
+    """Durable pipelines: run flows, carry on what was interrupted, and see what happened."""
+
+
+for command in (run, resume, worker, runs, show, graph, doctor):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The entry point: every expected error becomes a message and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore
+    sys.exit(_answer(sys.argv[1:]))
+
+
+def _answer(arguments: list[str]) -> int:
+    try:
+        code = cli.main(arguments, prog_name="segue", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.UsageError as error:
+        help = f"\nHow to use it: {error.ctx.command_path} --help" if error.ctx else ""
+        say(f"segue: {error.format_message()}{help}")
+        return USAGE
+    except click.ClickException as error:
+        say(f"segue: {error.format_message()}")
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("segue: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        return _explained(error)
+
+
+def _explained(error: Exception) -> int:
+    from segue.errors import Conflict, DeclarationError, SegueError, UnknownRun, Unstorable, UsageError
+
+    if not isinstance(error, SegueError):
+        import traceback
+
+        say(f"segue: a defect in Segue, or a disk or system that does not answer: {type(error).__name__}: {error}")
+        say(traceback.format_exc())
+        return FAILED
+    say(f"segue: {visible(str(error))}")
+    if trace := getattr(error, "trace", ""):
+        say(f"\n{trace.rstrip()}")
+    wrong_use = isinstance(error, Conflict | DeclarationError | UnknownRun | Unstorable | UsageError)
+    return USAGE if wrong_use else FAILED

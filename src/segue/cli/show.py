@@ -1,0 +1,277 @@
+"""``segue show``: what happened in a run."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segue.cli.options import json_output, with_store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from segue.inspection import AttemptRecord, RunRecord, StepRecord
+
+
+@click.command()
+@click.argument("run")
+@click.option("--input", "inputs", is_flag=True, help="Show what each step was given.")
+@click.option("--output", "outputs", is_flag=True, help="Show what each step returned.")
+@click.option("--full", is_flag=True, help="Show inputs, outputs and tracebacks, uncut.")
+@click.option("--step", metavar="NAME", help="Show only the steps of this name or id, with input and output.")
+@json_output
+@with_store
+def show(
+    run: str, inputs: bool, outputs: bool, full: bool, step: str | None, as_json: bool, store: str | None
+) -> None:
+    """Show a run: its steps in time, with every attempt.
+
+    RUN is an id, at least four characters of its beginning or end, or the word last.
+    """
+    import asyncio
+
+    record, now, where = asyncio.run(_load(run, store, whole=as_json or full or inputs or outputs or step is not None))
+    if step is not None:
+        record = _only(record, step)
+    if as_json:
+        from segue.cli.text import as_text
+        from segue.inspection import as_data
+
+        click.echo(as_text(as_data(record)))
+        return
+    _Page(record, now, inputs or full or step is not None, outputs or full or step is not None, full, where).print()
+
+
+async def _load(run: str, url: str | None, *, whole: bool) -> "tuple[RunRecord, float, str]":
+    from segue.cli.archive import archive
+
+    async with archive(url) as store:
+        row = await store.row(run)
+        record = await store.record(row.id, whole=whole)
+        orphan = row.id in await store.orphans()
+        return record, store.now(), "its worker died; to go on: segue resume" if orphan else ""
+
+
+def _only(record: "RunRecord", wanted: str) -> "RunRecord":
+    from dataclasses import replace
+
+    from segue.errors import UsageError
+
+    steps = tuple(step for step in record.steps if wanted in (step.name, step.id, step.run))
+    if not steps:
+        names = list(dict.fromkeys(step.name for step in record.steps))
+        there = f"its steps are {', '.join(names[:20])}{' …' * (len(names) > 20)}" if names else "it has no steps yet"
+        raise UsageError(f"run {record.id} has no step {wanted!r}; {there}")
+    return replace(record, steps=steps)
+
+
+class _Page:
+    """One run on a terminal.
+
+    Args:
+        inputs, outputs: show the values of steps.
+        full: cut nothing.
+        trouble: what is wrong with the run as a whole.
+    """
+
+    def __init__(
+        self, record: "RunRecord", now: float, inputs: bool, outputs: bool, full: bool, trouble: str
+    ) -> None:
+        from segue.cli.look import out
+
+        self.record, self.now, self.inputs, self.outputs, self.full = record, now, inputs, outputs, full
+        self.trouble = trouble
+        self.console: Console = out()
+        row = record.row
+        self.began = row.started or row.created
+        times = [attempt.ended or now for step in record.steps for attempt in step.attempts]
+        self.ended = row.ended or max([self.began, *times])
+        self.span = max(self.ended - self.began, 1e-6)
+
+    def print(self) -> None:
+        """The run, its steps as bars, its result or failure."""
+        self._head()
+        if self.record.steps:
+            self.console.print()
+            self._steps()
+        self._tail()
+
+    # The run as a whole
+
+    def _head(self) -> None:
+        from rich.text import Text
+
+        from segue.cli.look import STATUS_STYLES, symbol
+        from segue.cli.text import clock, duration, one_line
+        from segue.inspection import reason_of
+
+        row = self.record.row
+        title = Text(f"{symbol(row.status)} ", style=STATUS_STYLES[row.status])
+        title.append(one_line(row.flow), style="bold")
+        title.append(f"  {one_line(row.id)}", style="dim")
+        self.console.print(title)
+        took = f" in {duration((row.ended or self.now) - self.began)}" if row.ended else ""
+        line = Text(f"  {row.status}{took}", style=STATUS_STYLES[row.status])
+        reason = self.trouble or reason_of(row, self.now)
+        facts = [
+            reason or "",
+            f"until {clock(row.due)}" if row.status == "waiting" and row.due < 1e14 else "",
+            f"started {clock(self.began)}" if row.started else f"created {clock(row.created)}",
+            f"version {row.version}" if row.version else "",
+            f"child of {row.parent}" if row.parent else "",
+            f"by {row.worker}" if row.worker else "",
+        ]
+        line.append("".join(f"  {one_line(fact)}" for fact in facts if fact), style="dim")
+        self.console.print(line)
+        for takeover in self.record.takeovers:
+            self.console.print(
+                Text(f"  taken over {clock(takeover.time)} by {one_line(takeover.worker)}", style="yellow")
+            )
+        if self.inputs or self.full:
+            self._value("input", self.record.input, 2)
+
+    def _tail(self) -> None:
+        from rich.text import Text
+
+        from segue.cli.text import visible
+
+        error = self.record.error
+        if error is not None:
+            self.console.print()
+            self.console.print(Text(visible(str(error)), style="red"), soft_wrap=True)
+            if error.traceback and (self.full or not self._failed_steps()):
+                self.console.print(Text(visible(error.traceback.rstrip()), style="dim"), soft_wrap=True)
+        elif self.record.status == "completed" and (self.outputs or self.full):
+            self.console.print()
+            self._value("result", self.record.result, 0)
+
+    def _failed_steps(self) -> bool:
+        return any(step.status == "failed" for step in self.record.steps)
+
+    # Steps
+
+    def _steps(self) -> None:
+        widths = [len(self._name(step)) for step in self.record.steps]
+        name = max(8, min(max(widths), self.console.width // 3))
+        bar = max(10, min(60, self.console.width - name - 16))
+        for step in self.record.steps:
+            self._step(step, name, bar)
+
+    def _name(self, step: "StepRecord") -> str:
+        from segue.cli.text import one_line
+
+        if step.kind == "timer":
+            return "timer"
+        path, _, rest = step.id.rpartition("/")
+        number = rest.partition("#")[2]
+        return one_line(step.name) + (f" #{number}" if number else "") + (f" ·{path}" if path else "")
+
+    def _step(self, step: "StepRecord", name: int, bar: int) -> None:
+        from rich.text import Text
+
+        from segue.cli.look import STATUS_STYLES, symbol
+        from segue.cli.text import duration, shorten
+
+        line = Text(no_wrap=True, overflow="crop")
+        line.append(f"{symbol(step.status)} ", style=STATUS_STYLES[step.status])
+        line.append(f"{shorten(self._name(step), name):<{name}}  ", style="dim" if step.kind == "timer" else "")
+        line.append_text(self._bar(step, bar))
+        if step.kind != "timer":
+            took = duration((step.ended or self.now) - step.started)
+            line.append(f" {took:>9}", style="dim")
+        self.console.print(line)
+        if step.run is not None:
+            self._note(f"run {step.run}: segue show {step.run}", "dim")
+        if step.kind != "timer" and (len(step.attempts) > 1 or step.error is not None):
+            for attempt in step.attempts:
+                self._attempt(attempt, last=attempt is step.attempts[-1])
+            if step.error is not None and step.error is not step.attempts[-1].error:
+                self._note(str(step.error), "red")
+        if self.inputs and step.input is not None:
+            self._value("input", step.input, 4)
+        if self.outputs and step.status == "completed" and step.kind != "timer":
+            self._value("output", step.output, 4)
+
+    def _bar(self, step: "StepRecord", width: int) -> "Text":
+        """Each attempt where it lies in the run's time; pauses between them as dots."""
+        from rich.text import Text
+
+        from segue.cli.look import STATUS_STYLES, in_unicode
+
+        solid, pause, edge = ("█", "┈", "▏") if in_unicode(self.console.file) else ("#", ".", "|")  # pyright: ignore
+        cells: list[tuple[str, str]] = [(" ", "")] * width
+        previous: int | None = None
+        for attempt in step.attempts:
+            first = self._column(attempt.started, width)
+            last = self._column(attempt.ended if attempt.ended is not None else self.now, width)
+            if previous is not None:
+                for column in range(previous + 1, first):
+                    cells[column] = (pause, "dim")
+            mark = edge if step.kind == "timer" else solid
+            for column in range(first, last + 1):
+                cells[column] = (mark, STATUS_STYLES[attempt.status].removeprefix("bold "))
+            previous = last
+        bar = Text()
+        for text, style in cells:
+            bar.append(text, style=style)
+        return bar
+
+    def _column(self, time: float, width: int) -> int:
+        share = (time - self.began) / self.span
+        return max(0, min(width - 1, int(share * width)))
+
+    def _attempt(self, attempt: "AttemptRecord", *, last: bool) -> None:
+        from segue.cli.look import STATUS_STYLES, symbol
+        from segue.cli.text import clock, duration
+
+        took = f" after {duration(attempt.ended - attempt.started)}" if attempt.ended is not None else ""
+        what = f"attempt {attempt.number}  {clock(attempt.started)}  {attempt.status}{took}"
+        if attempt.status == "lost":
+            what += ": its worker died"
+        why = f"  {attempt.error}" if attempt.error is not None else ""
+        self._note(f"{symbol(attempt.status)} {what}{why}", STATUS_STYLES[attempt.status].removeprefix("bold "))
+        trace = attempt.error.traceback if attempt.error is not None else ""
+        if trace and (self.full or (last and not self.inputs and not self.outputs)):
+            self._block(trace.rstrip(), 6)
+
+    def _note(self, text: str, style: str) -> None:
+        from rich.padding import Padding
+        from rich.text import Text
+
+        from segue.cli.text import one_line, shorten
+
+        shown = one_line(text) if self.full else shorten(one_line(text), 3 * self.console.width)
+        self.console.print(Padding(Text(shown, style=style), (0, 0, 0, 4)))
+
+    def _block(self, text: str, indent: int) -> None:
+        from rich.text import Text
+
+        from segue.cli.text import visible
+
+        lines = visible(text).split("\n")
+        if not self.full and len(lines) > 12:
+            lines = [*lines[:2], f"… {len(lines) - 11} lines more: --full", *lines[-9:]]
+        for line in lines:
+            self.console.print(Text(f"{' ' * indent}{line}", style="dim"), soft_wrap=True)
+
+    def _value(self, what: str, value: Any, indent: int) -> None:
+        """A value as JSON; a long one is cut, unless all is wanted."""
+        from rich.text import Text
+
+        from segue.cli.text import as_text
+
+        text = as_text(value)
+        room = self.console.width - indent - len(what) - 3
+        if len(text) > room:
+            text = as_text(value, 2)
+        lines = text.split("\n")
+        if not self.full and len(lines) > 40:
+            lines = [*lines[:38], f"… {len(lines) - 38} lines more: --full"]
+        if not self.full:
+            lines = [line if len(line) < 2000 else f"{line[:2000]}… ({len(line):,} characters: --full)" for line in lines]
+        first, *rest = lines
+        head = Text(f"{' ' * indent}{what}  ", style="cyan")
+        head.append(first, style="default")
+        self.console.print(head, soft_wrap=True)
+        for line in rest:
+            self.console.print(Text(f"{' ' * (indent + len(what) + 2)}{line}"), soft_wrap=True)

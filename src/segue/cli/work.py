@@ -1,0 +1,155 @@
+"""``segue resume`` and ``segue worker``: executing what is in the store."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from segue.cli.options import with_store
+
+if TYPE_CHECKING:
+    from segue.cli.session import Stop
+    from segue.cli.view import View
+    from segue.runtime.engine import Engine
+    from segue.stores.base import Row
+
+OPEN = ("queued", "running", "waiting")
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@with_store
+def resume(targets: tuple[str, ...], store: str | None) -> int:
+    """Carry on unfinished runs, until there are none.
+
+    TARGET is a module, a file, a pipeline or a folder: its flows' runs are carried on. Without one, those of the flows
+    that segue.toml, or [tool.segue] in pyproject.toml, lists here.
+
+    \b
+    Exit codes: 0 all completed, 1 one failed, 2 wrong use, 3 some wait or have code that is not here, 130 interrupted.
+    """
+    from segue.cli.session import run_loop, show_logs, stdout_kept
+
+    with stdout_kept():
+        show_logs()
+        return run_loop(_resume(_engine(targets, store)))
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="[TARGET]...")
+@click.option("--concurrency", default=256, show_default=True, type=click.IntRange(1), help="Runs at a time.")
+@with_store
+def worker(targets: tuple[str, ...], concurrency: int, store: str | None) -> int:
+    """Execute runs until stopped by SIGTERM or Ctrl-C.
+
+    TARGET is a module, a file, a pipeline or a folder, whose flows it executes. Without one, those that segue.toml, or
+    [tool.segue] in pyproject.toml, lists here. The first signal hands unfinished runs back; the second does not wait.
+    """
+    from segue.cli.session import run_loop, show_logs, stdout_kept
+
+    with stdout_kept():
+        show_logs()
+        engine = _engine(targets, store)
+        engine.concurrency = concurrency
+        return run_loop(_work(engine))
+
+
+def _engine(targets: tuple[str, ...], store: str | None) -> "Engine":
+    from segue.loading import find_flows
+    from segue.runtime.engine import Engine
+
+    names = frozenset(flow.name for flow in find_flows(targets))
+    engine = Engine(store)
+    engine.flows = names
+    return engine
+
+
+async def _work(engine: "Engine") -> int:
+    from segue.cli.session import watched
+    from segue.cli.text import say
+    from segue.cli.view import LineView
+
+    async with watched(engine, LineView(steps=False)) as stop:
+        say(f"segue: worker {engine.worker} executes {', '.join(sorted(engine.flows or ()))} from {engine.store.url}")
+        await stop.wait()
+        unfinished = len(engine.runs)
+    if unfinished:
+        say(f"segue: {unfinished} run{'s' * (unfinished > 1)} handed back")
+    return 0
+
+
+# Until nothing is left
+
+
+async def _resume(engine: "Engine") -> int:
+    from segue.cli.session import watched
+    from segue.cli.view import view_for
+
+    view = view_for(quiet=False)
+    notes: list[str] = []
+    async with watched(engine, view) as stop:
+        code = await _carry_on(engine, view, stop, notes)
+    from segue.cli.text import say
+
+    for note in notes:
+        say(f"segue: {note}")
+    return code
+
+
+async def _carry_on(engine: "Engine", view: "View", stop: "Stop", notes: list[str]) -> int:
+    roots = {row.id for row in await _unfinished(engine) if _ours(engine, row) and row.parent is None}
+    while True:
+        rows = await _unfinished(engine)
+        ours = {row.id: row for row in rows if _ours(engine, row)}
+        roots |= {row.id for row in ours.values() if row.parent is None}
+        if not any(_active(row, ours, engine.clock()) for row in ours.values()):
+            break
+        if await stop.wait(0.2):
+            notes.append(f"{len(ours)} unfinished run{'s' * (len(ours) != 1)} handed back. To go on: segue resume")
+            return 128 + stop.signal
+        while engine.runs and not await stop.wait(0.1):
+            pass
+    return await _summary(engine, roots, rows, notes)
+
+
+async def _unfinished(engine: "Engine") -> "list[Row]":
+    from segue.cli.archive import EVERY
+    from segue.core.lifecycle import Status
+    from segue.stores.base import Query
+
+    return await engine.store.find(Query(status=tuple(Status(status) for status in OPEN), limit=EVERY))
+
+
+def _ours(engine: "Engine", row: "Row") -> bool:
+    return engine.flows is None or row.flow in engine.flows
+
+
+def _active(row: "Row", ours: "dict[str, Row]", now: float) -> bool:
+    """Whether the run goes on without anything from outside: it runs, or will as soon as there is room."""
+    return row.status == "running" or row.due <= now
+
+
+async def _summary(engine: "Engine", roots: set[str], rows: "list[Row]", notes: list[str]) -> int:
+    """Say how the runs ended, and why some have not."""
+    ended = await engine.store.ended(roots)
+    failed = [row for row in ended if row.status != "completed"]
+    completed = len(ended) - len(failed)
+    if not rows and not ended:
+        notes.append(f"nothing to carry on in {engine.store.url}")
+    if ended:
+        notes.append(f"{completed} completed" + (f", {len(failed)} failed or cancelled" if failed else ""))
+    notes += [f"run {row.id} of {row.flow!r} {row.status}; see why with: segue show {row.id}" for row in failed[:20]]
+    notes += [f"run {row.id} of {row.flow!r} {_why(engine, row)}" for row in rows[:20]]
+    if len(rows) > 20:
+        notes.append(f"and {len(rows) - 20} more; see them with: segue runs --status waiting --status queued")
+    return 1 if failed else 3 if rows else 0
+
+
+def _why(engine: "Engine", row: "Row") -> str:
+    from segue.cli.text import clock
+    from segue.inspection import reason_of
+
+    if not _ours(engine, row):
+        return f"is {row.status}, and its flow is in none of these targets: name its file or module too"
+    reason = reason_of(row, engine.clock(), engine.flows) or "runs elsewhere"
+    until = f", until {clock(row.due)}" if row.status == "waiting" and row.due < 1e14 else ""
+    return f"is {row.status}: {reason}{until}"
