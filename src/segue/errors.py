@@ -24,6 +24,7 @@
 Internal signals derive from BaseException, so that a user's ``except Exception`` cannot swallow them.
 """
 
+import builtins
 from typing import NamedTuple
 
 
@@ -91,7 +92,7 @@ class Failure(NamedTuple):
     retry_after: float | None = None
     note: str = ""
 
-    def is_a(self, kind: type[BaseException]) -> bool:
+    def is_a(self, kind: "builtins.type[BaseException]") -> bool:
         """Whether the recorded error was an instance of this class."""
         return f"{kind.__module__}.{kind.__qualname__}" in self.kinds
 
@@ -135,7 +136,8 @@ class RunFailed(SegueError):
 
     def __init__(self, run: str, flow: str, error: Failure) -> None:
         self.run, self.flow, self.error = run, flow, error
-        super().__init__(f"run {run} of {flow!r} {self.verb}: {error}. See it with: segue show {run}")
+        super().__init__(f"run {run} of {flow!r} {self.verb}: {error}")
+        self.add_note(f"See all of it: segue show {run}")
 
 
 class RunTimedOut(RunFailed, TimeoutError):
@@ -178,7 +180,7 @@ class CorruptRecord(StoreError):
     """Stored bytes are not what was written."""
 
 
-class Permanent(Exception):  # noqa: N818 - it reads as what the user says of a failure
+class Permanent(Exception):
     """Raise it, or derive from it, in a step: this failure will not go away, do not retry.
 
     >>> raise Permanent("card 4242 was reported stolen")

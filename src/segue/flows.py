@@ -9,10 +9,11 @@ from segue.errors import DeclarationError, UsageError
 from segue.policies import Duration, seconds
 from segue.runtime.context import HERE, Place
 from segue.runtime.default import current, on_engine, run_sync
-from segue.runtime.engine import Engine, Options, Ticket
+from segue.runtime.engine import Engine
 from segue.runtime.ids import checked
 from segue.runtime.registry import FLOWS, add_flow, module_of
 from segue.runtime.spec import FlowSpec
+from segue.runtime.tickets import Options, Ticket
 from segue.steps import Step, check_name
 
 P = ParamSpec("P")
@@ -90,7 +91,7 @@ class Flow(Generic[P, R]):
     async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         here = HERE.get()
         if here is not None and here.in_flow:
-            place = cast(Place, here)
+            place = cast("Place", here)
             return await place.run.await_call(place.run.ask_child(place, self.spec, args, kwargs, self._options))
         engine = await current()
         return await on_engine(engine, self._finish(engine, args, kwargs))
@@ -222,7 +223,7 @@ def _declare(
         raise DeclarationError(f"on_divergence is 'fail' or 'rerun', not {on_divergence!r}")
     checked_name = check_name("flow", name if name is not None else f"{module_of(fn)}.{fn.__name__}")
     spec = FlowSpec(
-        checked_name, fn, version, cast(Any, on_divergence), None if timeout is None else seconds(timeout)
+        checked_name, fn, version, cast("Any", on_divergence), None if timeout is None else seconds(timeout)
     )
     add_flow(spec)
     return Flow(spec)

@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast, overload
 
 from segue.errors import UsageError
 from segue.policies import Duration, seconds
+from segue.runtime.asked import Call
 from segue.runtime.context import HERE, place
-from segue.runtime.run import Call
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -150,14 +150,14 @@ def current_run() -> RunInfo:
 class _OncePerRun(logging.LoggerAdapter[logging.Logger]):
     """A logger that is silent while a flow's code is replayed, and notes the run."""
 
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the standard library's name
+    def isEnabledFor(self, level: int) -> bool:
         inside = place()
         return (inside is None or not inside.run.tape.replaying) and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: Any) -> Any:
         here = HERE.get()
         if here is not None:
-            run = cast(Any, here).run
+            run = cast("Any", here).run
             kwargs["extra"] = {**(kwargs.get("extra") or {}), "run": run.id, "flow": run.spec.name}
         return msg, kwargs
 

@@ -55,7 +55,7 @@ def find_flow(target: str) -> Found:
         settings = read(Path(path).resolve())
         if settings.main is None:
             raise UsageError(
-                f"{_shown(path)} names no main flow: write a segue.toml there that says main = \"app.py:flow\", or run "
+                f'{_shown(path)} names no main flow: write a segue.toml there that says main = "app.py:flow", or run '
                 "one of its files: segue run FILE.py:FLOW"
             )
         return Found(_one_flow(settings.main, settings.folder), settings)
@@ -77,7 +77,7 @@ def find_flows(targets: Sequence[str]) -> "list[Flow[..., Any]]":
         if not listed:
             raise UsageError(
                 f"no TARGET is given, and {folder} lists no flows. Name a module or file (segue resume app.py), or "
-                "write a segue.toml there that says:\n\n    flows = [\"app.py\"]"
+                'write a segue.toml there that says:\n\n    flows = ["app.py"]'
             )
         found += _of_project(settings, listed)
     for target in targets:
@@ -86,7 +86,9 @@ def find_flows(targets: Sequence[str]) -> "list[Flow[..., Any]]":
             settings = read(Path(path).resolve())
             listed = _listed(settings)
             if not listed:
-                raise UsageError(f"{_shown(path)} lists no flows: write a segue.toml there that says flows = [\"app.py\"]")
+                raise UsageError(
+                    f'{_shown(path)} lists no flows: write a segue.toml there that says flows = ["app.py"]'
+                )
             found += _of_project(settings, listed)
         else:
             found += _all_flows(target, Path.cwd())
@@ -166,7 +168,9 @@ def _one_flow(target: str, folder: Path) -> "Flow[..., Any]":
         raise UsageError(f"{target!r} has {len(flows)} flows; say which: " + ", ".join(f"{path}:{n}" for n in flows))
     value = _attribute(module, name, target)
     if not isinstance(value, Flow):
-        advice = "put @flow over it" if inspect.iscoroutinefunction(value) else "a flow is an async function under @flow"
+        advice = (
+            "put @flow over it" if inspect.iscoroutinefunction(value) else "a flow is an async function under @flow"
+        )
         raise UsageError(f"{target!r} is {_article(value)}, not a flow: {advice}")
     return value  # pyright: ignore[reportUnknownVariableType]
 
@@ -274,7 +278,8 @@ def _file_of(module: ModuleType) -> Path | None:
 
 def _execute(name: str, file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -306,8 +311,10 @@ def _unimportable(what: str, error: BaseException) -> LoadError:
     if isinstance(error, SegueError):
         return LoadError(f"{error}{_place(trace)}")
     if isinstance(error, SystemExit):
-        return LoadError(f"{what} ends the program when it is imported (exit code {error.code!r}){_place(trace)}: "
-                         "put that under if __name__ == \"__main__\":")
+        return LoadError(
+            f"{what} ends the program when it is imported (exit code {error.code!r}){_place(trace)}: "
+            'put that under if __name__ == "__main__":'
+        )
     text = "".join(traceback.format_exception(type(error), error, trace, limit=-20))
     return LoadError(f"{what} cannot be imported", text)
 

@@ -90,9 +90,8 @@ class Retry:
         """Whether this error is worth another try."""
         if self.on is None:
             return isinstance(error, Exception)
-        if isinstance(self.on, type | tuple):
-            return isinstance(error, self.on)
-        return bool(self.on(error))
+        on: Any = self.on
+        return isinstance(error, on) if isinstance(on, type | tuple) else bool(on(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,18 @@
 """``@step``: a function as a step, and ``@resource``: what steps share."""
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial, update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from segue.errors import DeclarationError, UnawaitedCall
 from segue.policies import Duration, Retry, Timeout, as_retry, as_timeout
+from segue.runtime.asked import Call
 from segue.runtime.calls import in_thread, outside
 from segue.runtime.context import HERE, Place
 from segue.runtime.default import run_sync
 from segue.runtime.registry import add_step
 from segue.runtime.resources import Resource, Scope, Use, shelf_of_process
-from segue.runtime.run import Call
 from segue.runtime.spec import Form, StepSpec
 
 P = ParamSpec("P")
@@ -45,7 +45,7 @@ class Step(Generic[P, R]):
         if here is None or not here.in_flow:
             _refuse_coroutines(self.spec.name, args, kwargs)
             return await outside(self.spec, args, kwargs)
-        place = cast(Place, here)
+        place = cast("Place", here)
         run = place.run
         return await run.await_call(run.ask(place, self.spec, args, kwargs))
 
@@ -154,7 +154,7 @@ def make_spec(
         raise DeclarationError(f"step {name!r}: process=True takes a plain function, not an async one")
     uses = {n: p.default.resource for n, p in inspect.signature(fn).parameters.items() if isinstance(p.default, Use)}
     form: Form = "async" if is_async else "process" if process else "thread"
-    spec = StepSpec(name, fn, fn, form, as_retry(retry), as_timeout(timeout), version, frozenset(uses))
+    spec = StepSpec(name, fn, fn, form, as_retry(retry), as_timeout(timeout), version, uses)
     if process:
         if any(resource.scope == "worker" for resource in uses.values()):
             raise DeclarationError(f"step {name!r} runs in a process of its own: its resources need scope='process'")
@@ -165,7 +165,6 @@ def make_spec(
             return await in_process(spec, args, kwargs)
 
         spec.begin = begin_process
-        spec.uses = uses
         return spec
     if not is_async:
 
@@ -188,8 +187,8 @@ async def resolve(uses: dict[str, Resource[Any]]) -> dict[str, Any]:
     here = HERE.get()
     values: dict[str, Any] = {}
     for name, used in uses.items():
-        shared = isinstance(here, Call) and used.scope == "worker"
-        values[name] = await (here.run.engine.shelf if shared else shelf_of_process()).get(used)
+        shelf = here.run.engine.shelf if isinstance(here, Call) and used.scope == "worker" else shelf_of_process()
+        values[name] = await shelf.get(used)
     return values
 
 
@@ -200,7 +199,9 @@ def check_name(kind: str, name: str) -> str:
         DeclarationError: it cannot.
     """
     if not name or len(name) > 100 or not name.isprintable() or any(c in name for c in "/#@") or name != name.strip():
-        raise DeclarationError(f"a {kind}'s name is 1 to 100 printable characters without '/', '#' and '@', not {name!r:.120}")
+        raise DeclarationError(
+            f"a {kind}'s name is 1 to 100 printable characters without '/', '#' and '@', not {name!r:.120}"
+        )
     return name
 
 
@@ -243,6 +244,4 @@ def use(source: Resource[T]) -> T:
     """
     if not isinstance(source, Resource):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DeclarationError(f"use() takes a @resource, not {source!r}")
-    return cast(T, Use(source))
-
-
+    return cast("T", Use(source))

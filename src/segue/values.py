@@ -15,7 +15,7 @@ import types
 from collections.abc import Callable, Coroutine
 from fractions import Fraction
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, Union, Unpack, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -29,10 +29,18 @@ class _Custom(NamedTuple):
     decode: Callable[[Any], Any]
 
 
+def _pair_of(first: str, second: str) -> Callable[[Any], Any]:
+    return lambda value: [getattr(value, first), getattr(value, second)]
+
+
+def _made_of(kind: Callable[..., Any]) -> Callable[[Any], Any]:
+    return lambda parts: kind(*parts)
+
+
 _custom: dict[type, _Custom] = {
     PurePath: _Custom(str, Path),
-    complex: _Custom(lambda z: [z.real, z.imag], lambda pair: complex(*pair)),
-    Fraction: _Custom(lambda f: [f.numerator, f.denominator], lambda pair: Fraction(*pair)),
+    complex: _Custom(_pair_of("real", "imag"), _made_of(complex)),
+    Fraction: _Custom(_pair_of("numerator", "denominator"), _made_of(Fraction)),
 }
 
 
@@ -55,31 +63,57 @@ def register_codec(type: type[T], encode: Callable[[T], Any], decode: Callable[[
 # numpy is looked up among the modules already loaded: without it there is no array to store.
 
 
+def _numpy() -> Any:
+    return sys.modules.get("numpy")
+
+
 def _array_to_data(array: Any) -> Any:
     if array.dtype.hasobject:
         raise TypeError(f"a numpy array of dtype {array.dtype} holds Python objects")
-    return {"dtype": array.dtype.str, "shape": list(array.shape), "data": array.tobytes()}
+    dtype = array.dtype.str if array.dtype.names is None else _numpy().lib.format.dtype_to_descr(array.dtype)
+    return {"dtype": dtype, "shape": list(array.shape), "data": array.tobytes()}
+
+
+def _described(dtype: Any) -> Any:
+    """A structured dtype's description as numpy wants it: with tuples, which are stored as lists."""
+    if isinstance(dtype, str):
+        return dtype
+    return [
+        (tuple(name) if isinstance(name, list) else name, _described(kind), *(tuple(shape) for shape in shapes))
+        for name, kind, *shapes in dtype
+    ]
 
 
 def _array_from_data(data: Any) -> Any:
     import numpy
 
-    dtype = numpy.dtype(str(data["dtype"]))
+    dtype = numpy.lib.format.descr_to_dtype(_described(data["dtype"]))
     if dtype.hasobject:
         raise ValueError("a stored array cannot hold Python objects")
     return numpy.frombuffer(data["data"], dtype).reshape(data["shape"]).copy()
 
 
+def _scalar_from_data(kind: Any, data: Any) -> Any:
+    if isinstance(data, dict):
+        return _array_from_data(data)[()]
+    return kind(complex(*data)) if isinstance(data, list) else kind(data)
+
+
+def _is_model(kind: Any) -> bool:
+    """Whether the type is a pydantic model; pydantic itself may not be there."""
+    return hasattr(kind, "__pydantic_validator__") and hasattr(kind, "model_dump")
+
+
 def _to_data(value: Any) -> Any:
-    kind = type(value)
+    kind = cast("type[Any]", type(value))
     for base in kind.__mro__:
         if base in _custom:
             return _custom[base].encode(value)
-    if hasattr(kind, "__pydantic_validator__") and hasattr(kind, "model_dump"):
-        return value.model_dump(round_trip=True)
-    numpy = sys.modules.get("numpy")
+    if _is_model(kind):
+        return value.model_dump(round_trip=True, by_alias=False, warnings=False)  # what is lost, ``difference`` finds
+    numpy = _numpy()
     if numpy is not None:
-        if isinstance(value, numpy.ndarray):
+        if isinstance(value, numpy.ndarray) or (isinstance(value, numpy.generic) and value.dtype.kind in "mMV"):
             return _array_to_data(value)
         if isinstance(value, numpy.generic) and not isinstance(item := value.item(), numpy.generic):
             return item
@@ -91,12 +125,12 @@ def _from_data(kind: Any, data: Any) -> Any:
     if cls in _custom:
         return _custom[cls].decode(data)
     if hasattr(cls, "model_validate"):
-        return cls.model_validate(data)
+        return cls.model_validate(data, strict=False, by_alias=True, by_name=True)
     if isinstance(cls, type):
         if issubclass(cls, PurePath):
             return cls(data)
         if cls.__module__ == "numpy":
-            return _array_from_data(data) if cls.__name__ == "ndarray" else cast(Any, cls)(data)
+            return _array_from_data(data) if cls.__name__ == "ndarray" else _scalar_from_data(cls, data)
     raise TypeError(f"{_named(cls)} is not a type that can be stored")
 
 
@@ -126,7 +160,9 @@ def encode(value: Any, where: str) -> bytes:
     except Exception as error:
         path, problem = _locate(value, "$", 0) or ("$", _said(error))
         if problem == _COROUTINE:
-            raise UnawaitedCall(f"{where} holds a call that was not awaited, at {path}: write await before it") from None
+            raise UnawaitedCall(
+                f"{where} holds a call that was not awaited, at {path}: write await before it"
+            ) from None
         raise Unstorable(where, path, problem) from error
 
 
@@ -154,6 +190,10 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         return [(f".{f.name}", getattr(value, f.name)) for f in dataclasses.fields(value) if hasattr(value, f.name)]
     if isinstance(value, msgspec.Struct):
         return [(f".{name}", getattr(value, name)) for name in value.__struct_fields__]
+    if _is_model(model := cast("Any", type(value))):
+        fields = {name: getattr(value, name) for name in model.model_fields}
+        fields |= (value.__pydantic_extra__ or {}) | (value.__pydantic_private__ or {})
+        return [(f".{name}", part) for name, part in fields.items()]
     return []
 
 
@@ -178,14 +218,25 @@ def _locate(value: Any, path: str, depth: int) -> tuple[str, str] | None:
 
 def difference(value: Any, back: Any, path: str = "$") -> tuple[str, str] | None:
     """Where two values differ in type or content, or None. ``nan`` equals itself here."""
-    if type(value) is not type(back):
+    kind = cast("type[Any]", type(value))
+    if kind is not type(back):
         if isinstance(back, int | float) and _is_number(value) and _equal(value, back):
             return None  # 3 where a float is declared, numpy.float64 for float
-        return path, f"{_article(type(value))} would come back as {_article(type(back))}"
+        return path, f"{_article(kind)} would come back as {_article(cast('type[Any]', type(back)))}"
     if isinstance(value, float):
         return None if value == back or (math.isnan(value) and math.isnan(back)) else (path, f"{value!r} != {back!r}")
     if isinstance(value, set | frozenset):
-        return None if value == back else (path, "the set would not come back the same")
+        if value != back:
+            return path, "the set would not come back the same"
+        twins = {part: part for part in cast("set[Any]", back)}  # an enum's member equals its value: look at the types
+        pairs = [(part, twins[part]) for part in cast("set[Any]", value)]
+        return next((found for pair in pairs if (found := difference(*pair, path))), None)
+    if isinstance(value, dict):
+        for key, other in zip(cast("dict[Any, Any]", value), back, strict=False):
+            if found := difference(key, other, path):
+                return path, f"of its key {key!r}, {found[1]}"
+    if isinstance(value, msgspec.msgpack.Ext):
+        return path, "an Ext is not a type that can be stored"
     parts, others = _parts(value), _parts(back)
     if parts or others:
         if [name for name, _ in parts] != [name for name, _ in others]:
@@ -200,11 +251,11 @@ def difference(value: Any, back: Any, path: str = "$") -> tuple[str, str] | None
         same = _sorted.encode(value) == _sorted.encode(back)
     except Exception:
         same = False
-    return None if same else (path, f"{_article(type(value))} would not come back equal")
+    return None if same else (path, f"{_article(kind)} would not come back equal")
 
 
 def _is_number(value: Any) -> bool:
-    numpy = sys.modules.get("numpy")
+    numpy = _numpy()
     return type(value) in (int, float) or (numpy is not None and isinstance(value, numpy.generic))
 
 
@@ -222,10 +273,17 @@ def _article(kind: type) -> str:
 
 # Codecs, one for each annotation
 
+_CONTAINERS: tuple[Any, ...] = (dict, list, tuple, set, frozenset)
+_WITH_FIELDS = ("__struct_fields__", "__pydantic_fields__", "__required_keys__", "_fields")
+"""What marks a class with annotated fields: msgspec's, pydantic's, a TypedDict, a NamedTuple."""
+
 
 def _is_loose(kind: Any, seen: frozenset[Any] = frozenset()) -> bool:
     """Whether some part of the type is left open, so that decoding alone doesn't prove a round trip."""
-    if kind is Any or kind is object or kind in (dict, list, tuple, set, frozenset) or isinstance(kind, TypeVar):
+    if kind is Any or kind is object or isinstance(kind, TypeVar):
+        return True
+    origin = get_origin(kind) or kind
+    if not get_args(kind) and (origin in _CONTAINERS or getattr(origin, "__module__", "") == "collections.abc"):
         return True
     try:
         if kind in seen:
@@ -235,7 +293,9 @@ def _is_loose(kind: Any, seen: frozenset[Any] = frozenset()) -> bool:
         pass
     if args := get_args(kind):
         return any(_is_loose(arg, seen) for arg in args)
-    if dataclasses.is_dataclass(kind) or hasattr(kind, "__struct_fields__"):
+    if _is_model(kind) and kind.model_config.get("extra") == "allow":
+        return True
+    if dataclasses.is_dataclass(kind) or any(hasattr(kind, mark) for mark in _WITH_FIELDS):
         try:
             return any(_is_loose(hint, seen) for hint in get_type_hints(kind).values())
         except Exception:
@@ -326,7 +386,10 @@ class Codec:
         return Unstorable(self.where, path.strip("`") or "$", text[:1].lower() + text[1:])
 
     def _encode_member(self, value: Any) -> tuple[bytes, Any]:
-        fits = [(get_origin(m.kind) or m.kind) is type(value) or (value is None and m.kind is type(None)) for m in self._union]
+        fits = [
+            (get_origin(m.kind) or m.kind) is type(value) or (value is None and m.kind is type(None))
+            for m in self._union
+        ]
         order = sorted(range(len(fits)), key=lambda i: not fits[i])
         problem: Unstorable | None = None
         for index in order:
@@ -371,9 +434,8 @@ class Inputs:
         """One codec for each parameter."""
         hints = hints_of(self.fn, self.what)
         return {
-            name: Codec(hints.get(name, Any), f"parameter {name!r} of {self.what}")
+            name: Codec(_gathered(p, hints.get(name, Any)), f"parameter {name!r} of {self.what}")
             for name, p in self.signature.parameters.items()
-            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         }
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -405,7 +467,7 @@ class Inputs:
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments again, each as its annotation says."""
-        bound = inspect.BoundArguments(self.signature, cast(Any, {}))
+        bound = inspect.BoundArguments(self.signature, cast("Any", {}))
         for name, raw in _named_raw.decode(data).items():
             codec = self.codecs.get(name)
             bound.arguments[name] = codec.decode(bytes(raw)) if codec else _plain.decode(raw)
@@ -434,13 +496,22 @@ class Inputs:
             raise TypeError(f"{self.what}: {error}; it is called as {self.what.split()[-1]}{self.signature}") from None
 
 
+def _gathered(parameter: inspect.Parameter, kind: Any) -> Any:
+    """What a parameter holds: for ``*args`` and ``**kwargs``, all of them."""
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return tuple[kind, ...]
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return get_args(kind)[0] if get_origin(kind) is Unpack else dict[str, kind]
+    return kind
+
+
 def hints_of(fn: Callable[..., Any], what: str) -> dict[str, Any]:
     """The function's annotations, resolved.
 
     Raises:
         DeclarationError: one of them names something that does not exist at run time.
     """
-    closure = inspect.getclosurevars(fn).nonlocals if hasattr(fn, "__code__") else {}
+    closure: dict[str, Any] = dict(inspect.getclosurevars(fn).nonlocals) if hasattr(fn, "__code__") else {}
     try:
         return get_type_hints(fn, localns=closure or None, include_extras=True)
     except NameError as error:

@@ -92,7 +92,7 @@ async def _step(name: str, steady: bool) -> Any:
     return value
 
 
-async def execute(tree: Tree, steady: bool) -> Any:  # noqa: C901, PLR0911, PLR0912 - one arm for each thing asyncio has
+async def execute(tree: Tree, steady: bool) -> Any:
     kind = tree[0]
     if kind == "step":
         return await _step(tree[1], steady)
@@ -107,7 +107,7 @@ async def execute(tree: Tree, steady: bool) -> Any:  # noqa: C901, PLR0911, PLR0
         found = await asyncio.gather(*[execute(part, steady) for part in parts], return_exceptions=flag)
         return [flat(value) for value in found]
     if kind == "nested":
-        both = asyncio.gather(execute(parts[0], steady), return_exceptions=True)
+        both: asyncio.Future[Any] = asyncio.gather(execute(parts[0], steady), return_exceptions=True)
         for part in parts[1:]:
             inner = asyncio.gather(asyncio.gather(execute(part, steady), return_exceptions=True))
             both = asyncio.gather(both, inner, return_exceptions=True)
@@ -130,7 +130,9 @@ async def execute(tree: Tree, steady: bool) -> Any:  # noqa: C901, PLR0911, PLR0
             task.cancel()
         if flag:
             await asyncio.gather(*pending, return_exceptions=True)
-        return [flat(task.exception()) if task.exception() else task.result() for task in done], await _step("w", steady)
+        return [flat(task.exception()) if task.exception() else task.result() for task in done], await _step(
+            "w", steady
+        )
     if kind == "final":
 
         async def tidy(part: Tree) -> Any:

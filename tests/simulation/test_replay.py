@@ -20,7 +20,7 @@ async def crash_and_resume(seed: int, kinds: tuple[str, ...]) -> None:
     tree = generate(r, kinds)
     live = await trial(tree, False, [], [])
 
-    again = await trial(tree, False, [as_is for as_is in cut(live, len(live.entries))[0]], live.entries)
+    again = await trial(tree, False, cut(live, len(live.entries))[0], live.entries)
     assert (again.outcome, again.seen, again.ran) == (live.outcome, live.seen, []), f"replay differs: seed {seed}"
 
     runs, entries = cut(live, r.randint(0, len(live.entries)))

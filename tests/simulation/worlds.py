@@ -5,7 +5,8 @@ from typing import Any
 
 from segue.core.entries import Kind
 from segue.errors import RunFailed
-from segue.runtime.engine import Engine, Options, Ticket
+from segue.runtime.engine import Engine
+from segue.runtime.tickets import Options, Ticket
 from segue.stores.sqlite import SqliteStore
 
 from . import programs

@@ -1,7 +1,7 @@
 """Reading a store without joining it as a worker."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -31,8 +31,7 @@ class Archive:
         Raises:
             UnknownRun: there is none, or more than one.
         """
-        found = [await self.store.find(Query(limit=1))] if wanted == "last" else []
-        rows = found[0] if found else await self._matching(wanted)
+        rows = await (self._last() if wanted == "last" else self._matching(wanted))
         if not rows:
             some = "it has no run yet" if wanted == "last" else "see which there are with: segue runs"
             raise UnknownRun(f"no run {wanted!r} in {self.store.url}: {some}")
@@ -41,9 +40,21 @@ class Archive:
             raise UnknownRun(f"{wanted!r} fits {len(rows)} runs: {some}. Give more of the id")
         return rows[0]
 
+    async def _last(self) -> list[Row]:
+        """The newest run that no other run has called."""
+        limit = 10
+        while True:
+            rows = await self.store.find(Query(limit=limit))
+            found = [row for row in rows if row.parent is None][:1]
+            if found or len(rows) < limit:
+                return found
+            limit *= 10
+
     async def _matching(self, wanted: str) -> list[Row]:
         rows = await self.store.find(Query(text=wanted, limit=100))
         exact = [row for row in rows if row.id == wanted]
+        found = {row.id for row in rows}
+        rows = [row for row in rows if row.parent not in found]  # child runs begin as the run does that called them
         if not exact and len(wanted) < 4:
             raise UnknownRun(f"{wanted!r} is too short for a part of an id: give at least 4 characters, or: last")
         return exact or rows
@@ -79,7 +90,7 @@ class Archive:
 
 
 @asynccontextmanager
-async def archive(url: str | None) -> AsyncIterator[Archive]:
+async def archive(url: str | None) -> AsyncGenerator[Archive, None]:
     """Open a store to read it. One that does not exist is not made.
 
     Raises:
@@ -108,4 +119,6 @@ class NoStore(UnknownRun):
     """Nothing has run there yet."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(f"there is no store {url}: nothing has run yet, or --store names another place than the runs did")
+        super().__init__(
+            f"there is no store {url}: nothing has run yet, or --store names another place than the runs did"
+        )

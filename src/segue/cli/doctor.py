@@ -1,6 +1,5 @@
 """``segue doctor``: whether this machine and its store are well."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -8,12 +7,14 @@ import click
 from segue.cli.options import json_output, with_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from segue.stores.checkup import Finding
 
 _MARKS = {"ok": ("✓", "+", "green"), "warn": ("!", "!", "yellow"), "fail": ("✗", "x", "bold red")}
 
 
-@click.command()
+@click.command(short_help="Check the store, its disk and its runs.")
 @json_output
 @with_store
 def doctor(as_json: bool, store: str | None) -> int:
@@ -38,16 +39,12 @@ def doctor(as_json: bool, store: str | None) -> int:
 
 def _surroundings() -> "Iterator[Finding]":
     import platform
-    import sys
     from importlib.util import find_spec
 
     from segue.stores.checkup import Finding
 
     version = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
-    if sys.version_info < (3, 11):
-        yield Finding("fail", "Python", f"{version}; Segue needs 3.11 or newer")
-    else:
-        yield Finding("ok", "Python", version)
+    yield Finding("ok", "Python", version)
     if find_spec("uvloop") is not None:
         yield Finding("ok", "event loop", "uvloop")
     else:

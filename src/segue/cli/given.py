@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from segue.errors import SegueError, Unstorable, UsageError
 
@@ -30,7 +30,9 @@ def read_input(given: str) -> bytes:
     else:
         data = given.encode("utf-8", "surrogateescape")
     if len(data) > LARGEST:
-        raise UsageError(f"--input is larger than {LARGEST >> 20} MiB; put the data into a file and give its path instead")
+        raise UsageError(
+            f"--input is larger than {LARGEST >> 20} MiB; put the data into a file and give its path instead"
+        )
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
@@ -52,7 +54,7 @@ def parse(data: bytes) -> Any:
     import msgspec
 
     if not data.strip():
-        raise UsageError("--input is empty; it takes JSON, such as '{\"name\": \"Ada\"}'")
+        raise UsageError('--input is empty; it takes JSON, such as \'{"name": "Ada"}\'')
     try:
         return msgspec.json.decode(data)
     except RecursionError:
@@ -65,7 +67,7 @@ def _located(message: str, data: bytes) -> str:
     said, _, place = message.removeprefix("JSON is malformed: ").rpartition(" (byte ")
     if not said:
         end = "; is a bracket or quote missing?" if "truncated" in message else ""
-        return (f"it ends too early{end}" if "truncated" in message else message[:1].lower() + message[1:])
+        return f"it ends too early{end}" if "truncated" in message else message[:1].lower() + message[1:]
     position = int(place.rstrip(")"))
     before = data[:position]
     line, column = before.count(b"\n") + 1, position - (before.rfind(b"\n") + 1) + 1
@@ -112,7 +114,7 @@ def _by_name(
         return {only.name: given}, only.name
     if not isinstance(given, dict):
         raise UsageError(f"--input is {_kind(given)}, and must be an object; {_wants(spec)}")
-    named: dict[str, Any] = given
+    named = cast("dict[str, Any]", given)
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         unknown = [name for name in named if name not in parameters]
         if unknown:
@@ -135,5 +137,5 @@ def _list(what: str, names: list[str]) -> str:
 
 
 def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "an array", str: "text", bool: "true or false", type(None): "null"}
-    return kinds.get(type(value), "a number")
+    kinds = {"dict": "an object", "list": "an array", "str": "text", "bool": "true or false", "NoneType": "null"}
+    return kinds.get(type(value).__name__, "a number")

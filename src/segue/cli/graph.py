@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from segue.inspection import RunRecord
 
 
-@click.command()
+@click.command(short_help="Draw a pipeline or a flow's last run (Mermaid).")
 @click.argument("target")
 @with_store
 def graph(target: str, store: str | None) -> None:
@@ -62,7 +62,9 @@ def links(record: "RunRecord") -> tuple[dict[str, int], list[tuple[str, str]]]:
     edges: dict[tuple[str, str], None] = {}
     for step in steps:
         names[step.name] = names.get(step.name, 0) + 1
-        before = [other for other in steps if other.ended is not None and other.ended <= step.started and other is not step]
+        before = [
+            other for other in steps if other.ended is not None and other.ended <= step.started and other is not step
+        ]
         latest = max((other.started for other in before), default=0.0)
         for other in before:
             if other.ended is not None and other.ended >= latest and other.name != step.name:

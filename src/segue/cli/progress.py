@@ -11,7 +11,7 @@ from segue.core.lifecycle import Status
 from segue.errors import Failure
 from segue.inspection import is_reference, timeline
 from segue.runtime.engine import Told
-from segue.runtime.run import decode_failure
+from segue.runtime.failures import read_failure
 from segue.stores.base import Row
 from segue.values import plain
 
@@ -131,7 +131,7 @@ class Progress:
         if (run := self.runs.get(told.run)) is not None:
             line = run.steps.get(step) or self._begin(run, step, told.time)
             line.status, line.ended, line.attempt, line.again_at = _ENDS[kind], told.time, attempt, None
-            line.failure = decode_failure(data) if kind is Kind.ERROR and data and not is_reference(data) else None
+            line.failure = read_failure(data) if kind is Kind.ERROR and data and not is_reference(data) else None
             line.detail = preview(data) if kind is Kind.OK and line.child is None else ""
             self._close(run, line)
 
@@ -157,7 +157,7 @@ class Progress:
             run.status, run.ended, run.reason = str(status), told.time, ""
             run.timers.clear()
             if status is not Status.COMPLETED and not is_reference(result):
-                run.failure = decode_failure(result)
+                run.failure = read_failure(result)
 
     # Keeping it short
 

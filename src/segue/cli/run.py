@@ -21,9 +21,11 @@ COMPLETED, FAILED, WAITING, INTERRUPTED = 0, 1, 3, 130
 Report = Callable[[Any], None]
 
 
-@click.command()
+@click.command(short_help="Run a flow, show its steps, print its result.")
 @click.argument("target")
-@click.option("--input", "given", metavar="JSON", help="The flow's parameters by name, as JSON; @FILE reads a file, - stdin.")
+@click.option(
+    "--input", "given", metavar="JSON", help="The flow's parameters by name, as JSON; @FILE reads a file, - stdin."
+)
 @click.option("--id", metavar="ID", help="The run's id. A run that has it already is carried on, and not made again.")
 @click.option("--detach", is_flag=True, help="Only queue the run, durably, and print its id; a worker executes it.")
 @json_output
@@ -151,9 +153,7 @@ def _execute(task: Task) -> Work:
     return work
 
 
-async def _follow(
-    engine: "Engine", task: Task, view: "View", stop: "Stop", answer: list[Any], notes: list[str]
-) -> int:
+async def _follow(engine: "Engine", task: Task, view: "View", stop: "Stop", answer: list[Any], notes: list[str]) -> int:
     import asyncio
 
     from segue.errors import RunFailed
@@ -220,16 +220,16 @@ async def _asleep(engine: "Engine", id: str) -> str | None:
 def _handed_back(task: Task, ticket: "Ticket", view: "View") -> str:
     run = view.progress.runs.get(ticket.id)
     done = f" after {run.done} step{'s' * (run.done != 1)}" if run is not None else ""
-    return f"run {ticket.id} is handed back{done}; nothing that is recorded will run again. {_how_to_go_on(task, ticket)}"
+    return (
+        f"run {ticket.id} is handed back{done}; nothing that is recorded will run again. {_how_to_go_on(task, ticket)}"
+    )
 
 
 def _how_to_go_on(task: Task, ticket: "Ticket") -> str:
     import shlex
 
     store = _store_argument(task.store)
-    return (
-        f"To go on:\n  segue resume {shlex.quote(task.target)}{store}\nTo see it:\n  segue show {ticket.id}{store}"
-    )
+    return f"To go on:\n  segue resume {shlex.quote(task.target)}{store}\nTo see it:\n  segue show {ticket.id}{store}"
 
 
 def _store_argument(url: str) -> str:

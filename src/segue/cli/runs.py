@@ -7,6 +7,8 @@ import click
 from segue.cli.options import json_output, with_store
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from segue.cli.archive import Archive
     from segue.stores.base import Row
 
@@ -73,27 +75,54 @@ def _described(row: "Row", store: "Archive", orphans: set[str]) -> dict[str, Any
 
 
 def _print(described: list[dict[str, Any]], now: float) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    from segue.cli.look import STATUS_STYLES, out, symbol
-    from segue.cli.text import clock, duration, one_line
+    from segue.cli.look import out
 
     console = out()
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("run", no_wrap=True)
-    table.add_column("flow", overflow="ellipsis", no_wrap=True, ratio=1)
-    table.add_column("status", overflow="fold", ratio=2)
-    table.add_column("started", no_wrap=True)
-    table.add_column("took", no_wrap=True, justify="right")
-    for run in described:
-        status = Text(f"{symbol(run['status'])} {run['status']}", style=STATUS_STYLES[run["status"]])
-        if run["reason"]:
-            status.append(f" {one_line(run['reason'])}", style="dim")
-        began = run["started"]
-        took = "" if began is None else duration((run["ended"] or now) - began)
-        if run["status"] in ("waiting", "queued"):
-            took = ""
-        started = "" if began is None else clock(began)
-        table.add_row(Text(one_line(run["id"])), Text(one_line(run["flow"])), status, started, took)
-    console.print(table)
+    lines = [_columns(run, now) for run in described]
+    flow = max(len(columns[1]) for columns in lines)
+    id = max(len(columns[0]) for columns in lines)
+    flow = max(4, min(flow, console.width - id - 42))
+    console.print(Text(f"{'run':<{id}}  {'flow':<{flow}}  {'status':<11}  {'started':<12}  {'took':>9}", style="dim"))
+    for run, columns in zip(described, lines, strict=True):
+        for line in _laid_out(run, columns, id, flow, console.width):
+            console.print(line, soft_wrap=True)
+
+
+def _columns(run: dict[str, Any], now: float) -> tuple[str, str, str, str]:
+    from segue.cli.text import day, duration, one_line
+
+    began: float | None = run["started"]
+    idle = run["status"] in ("waiting", "queued")
+    took = "" if began is None or idle else duration((run["ended"] or now) - began)
+    return (
+        short_id(one_line(run["id"]), run["parent"]),
+        one_line(run["flow"]),
+        "" if began is None else day(began),
+        took,
+    )
+
+
+def short_id(id: str, parent: str | None) -> str:
+    """A run's id; of a child run only the end, which is enough to name it."""
+    own = id.rpartition(".")[2]
+    return f"└ {own}" if parent is not None and own != id and len(own) >= 4 else id
+
+
+def _laid_out(run: dict[str, Any], columns: tuple[str, str, str, str], id: int, flow: int, width: int) -> "list[Text]":
+    from rich.text import Text
+
+    from segue.cli.look import STATUS_STYLES, symbol
+    from segue.cli.text import one_line, shorten
+
+    own, name, started, took = columns
+    line = Text(f"{own:<{id}}  {shorten(name, flow):<{flow}}  ")
+    line.append(f"{symbol(run['status'])} {run['status']:<9}", style=STATUS_STYLES[run["status"]])
+    line.append(f"  {started:<12}  {took:>9}")
+    reason = one_line(run["reason"] or "")
+    if not reason:
+        return [line]
+    if len(line) + 2 + len(reason) <= width:
+        return [line.append(f"  {reason}", style="dim")]
+    return [line, Text(f"    {reason}", style="dim")]

@@ -5,8 +5,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import IO, Any, TypeVar
 
 from segue.cli.text import say, visible
@@ -76,9 +76,9 @@ class Stop:
         self._loop.call_soon_threadsafe(self._asked.set)
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Listen to SIGINT and SIGTERM. Plain handlers, since they also run while a flow keeps the loop busy."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
+    def installed(self) -> Generator[None, None, None]:
+        """Listen to signals. Plain handlers, since those run even while a flow keeps the loop busy."""
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = [signal.signal(number, self._receive) for number in numbers]
         try:
             yield
@@ -88,7 +88,7 @@ class Stop:
 
 
 @asynccontextmanager
-async def watched(engine: Engine, view: View) -> AsyncIterator[Stop]:
+async def watched(engine: Engine, view: View) -> AsyncGenerator[Stop, None]:
     """Open the engine, show what it does, and listen for a wish to stop."""
     stop = Stop()
     engine.watchers.append(view)
@@ -100,12 +100,14 @@ async def watched(engine: Engine, view: View) -> AsyncIterator[Stop]:
                 painter = asyncio.create_task(_paint(view))
                 yield stop
                 if stop.asked:
-                    view.stop()
+                    with suppress(OSError):
+                        view.stop()
                     say("segue: handing back what is unfinished …")
         finally:
             if painter is not None:
                 painter.cancel()
-            view.stop()
+            with suppress(OSError):  # the terminal may be gone
+                view.stop()
 
 
 async def _paint(view: View) -> None:
@@ -131,7 +133,7 @@ def show_logs() -> None:
 
 
 @contextmanager
-def stdout_kept() -> Iterator[Callable[[str], None]]:
+def stdout_kept() -> Generator[Callable[[str], None], None, None]:
     """Keep stdout for the result: what the user's code and its child processes print goes to stderr meanwhile.
 
     Gives a function that writes to the real stdout.

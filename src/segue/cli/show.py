@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from segue.inspection import AttemptRecord, RunRecord, StepRecord
 
 
-@click.command()
+@click.command(short_help="Show what happened in a run, as a timeline.")
 @click.argument("run")
 @click.option("--input", "inputs", is_flag=True, help="Show what each step was given.")
 @click.option("--output", "outputs", is_flag=True, help="Show what each step returned.")
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 @click.option("--step", metavar="NAME", help="Show only the steps of this name or id, with input and output.")
 @json_output
 @with_store
-def show(
-    run: str, inputs: bool, outputs: bool, full: bool, step: str | None, as_json: bool, store: str | None
-) -> None:
+def show(run: str, inputs: bool, outputs: bool, full: bool, step: str | None, as_json: bool, store: str | None) -> None:
     """Show a run: its steps in time, with every attempt.
 
     RUN is an id, at least four characters of its beginning or end, or the word last.
@@ -74,9 +72,7 @@ class _Page:
         trouble: what is wrong with the run as a whole.
     """
 
-    def __init__(
-        self, record: "RunRecord", now: float, inputs: bool, outputs: bool, full: bool, trouble: str
-    ) -> None:
+    def __init__(self, record: "RunRecord", now: float, inputs: bool, outputs: bool, full: bool, trouble: str) -> None:
         from segue.cli.look import out
 
         self.record, self.now, self.inputs, self.outputs, self.full = record, now, inputs, outputs, full
@@ -181,11 +177,12 @@ class _Page:
             line.append(f" {took:>9}", style="dim")
         self.console.print(line)
         if step.run is not None:
-            self._note(f"run {step.run}: segue show {step.run}", "dim")
+            self._note(f"a run of its own: segue show {step.run.rpartition('.')[2]}", "dim")
         if step.kind != "timer" and (len(step.attempts) > 1 or step.error is not None):
+            last = step.attempts[-1] if step.attempts else None
             for attempt in step.attempts:
-                self._attempt(attempt, last=attempt is step.attempts[-1])
-            if step.error is not None and step.error is not step.attempts[-1].error:
+                self._attempt(attempt, last=attempt is last)
+            if step.error is not None and last is not None and step.error is not last.error:
                 self._note(str(step.error), "red")
         if self.inputs and step.input is not None:
             self._value("input", step.input, 4)
@@ -268,7 +265,9 @@ class _Page:
         if not self.full and len(lines) > 40:
             lines = [*lines[:38], f"… {len(lines) - 38} lines more: --full"]
         if not self.full:
-            lines = [line if len(line) < 2000 else f"{line[:2000]}… ({len(line):,} characters: --full)" for line in lines]
+            lines = [
+                line if len(line) < 2000 else f"{line[:2000]}… ({len(line):,} characters: --full)" for line in lines
+            ]
         first, *rest = lines
         head = Text(f"{' ' * indent}{what}  ", style="cyan")
         head.append(first, style="default")

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from contextlib import suppress
 from typing import Any
 
 _UNSAFE = re.compile(
@@ -52,7 +53,8 @@ def shorten(text: str, width: int) -> str:
 
 def say(text: str) -> None:
     """A line for the person: on stderr, with everything dangerous in it written out."""
-    print(visible(text), file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal may be gone; the run matters more
+        print(visible(text), file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -72,6 +74,16 @@ def duration(seconds: float) -> str:
             rest = whole % size // next_size
             return f"{whole // size} {unit}" + (f" {rest} {next_unit}" if rest else "")
     return f"{whole} s"
+
+
+def day(time: float) -> str:
+    """A moment in at most 12 characters: its hour today, its day before."""
+    from datetime import datetime
+
+    then, today = datetime.fromtimestamp(time), datetime.now()
+    if then.date() == today.date():
+        return f"{then:%H:%M:%S}"
+    return f"{then:%m-%d %H:%M}" if then.year == today.year else f"{then:%Y-%m-%d}"
 
 
 def clock(time: float, now: float | None = None) -> str:

@@ -53,7 +53,7 @@ def _squeezed(lines: list[Line], height: int) -> list[Line]:
 
 
 def _laid_out(line: Line, column: int, width: int, stream: TextIO) -> Text:
-    text = Text(no_wrap=True, overflow="ellipsis", end="")
+    text = Text(no_wrap=True, overflow="ellipsis")
     text.append("  " * line.depth)
     text.append(f"{symbol(line.status, stream)} ", style=STATUS_STYLES[line.status])
     room = max(4, column - 2 * line.depth - len(line.branch))
@@ -69,22 +69,31 @@ def _laid_out(line: Line, column: int, width: int, stream: TextIO) -> Text:
 
 
 def _run_lines(progress: Progress, run: RunLine, depth: int, now: float) -> Iterator[Line]:
-    detail, style = run.id, "dim"
-    if run.failure is not None:
-        detail, style = f"{told_failure(run.failure)}  {run.id}" if depth == 0 else told_failure(run.failure), "red"
-    elif run.reason:
-        detail, style = f"{run.reason}  {run.id}", "blue"
-    elif sleep := _sleep(run, now):
-        detail, style = f"{sleep}  {run.id}", "blue"
-    elif run.resumed and run.status == "running":
-        detail = f"{run.id}, carried on"
+    detail, style = _state(run, now)
+    id = one_line(run.id.rpartition(".")[2] if depth else run.id)
+    detail = f"{detail}  {id}" if detail else id
     yield Line(depth, run.status, one_line(run.flow), duration((run.ended or now) - run.started), detail, style)
     yield from _step_lines(progress, run, depth + 1, now)
 
 
+def _state(run: RunLine, now: float) -> tuple[str, str]:
+    """What is to be said of a run beside its steps, and in which colour."""
+    if run.failure is not None and not any(step.status == "failed" for step in run.steps.values()):
+        return told_failure(run.failure), "red"
+    if run.reason:
+        return run.reason, "blue"
+    if sleep := _sleep(run, now):
+        return sleep, "blue"
+    return ("carried on" if run.resumed and run.status == "running" else ""), "dim"
+
+
 def _sleep(run: RunLine, now: float) -> str:
     """A timer that the run waits for, if it waits for nothing else."""
-    if not run.timers or run.status != "running" or any(s.status in ("running", "retrying") for s in run.steps.values()):
+    if (
+        not run.timers
+        or run.status != "running"
+        or any(s.status in ("running", "retrying") for s in run.steps.values())
+    ):
         return ""
     return f"sleeps for {duration(min(run.timers.values()) - now)}"
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from segue.cli.progress import Progress, StepLine, again_in, told_failure
 from segue.cli.text import clock, duration, one_line, say
 from segue.core.lifecycle import Status
-from segue.errors import Failure
 from segue.runtime.engine import Told
 
 if TYPE_CHECKING:
     from rich.live import Live
+
+    from segue.errors import Failure
 
 PACE = 0.08
 """Seconds between two pictures."""
@@ -112,8 +113,9 @@ class LineView:
 
     def stop(self) -> None: ...
 
-    def _on_run(self, told: Told, *, resumed: bool, entries: int, **_: Any) -> str:
-        how = f"carried on, {entries} entries recorded" if resumed else "started"
+    def _on_run(self, told: Told, *, resumed: bool, **_: Any) -> str:
+        done = self.progress.runs[told.run].done
+        how = f"carried on, {done} step{'s' * (done != 1)} recorded" if resumed else "started"
         return f"{told.flow}  run {told.run} {how}"
 
     def _on_step(self, told: Told, *, step: str, **_: Any) -> str:
@@ -127,7 +129,8 @@ class LineView:
 
     def _on_retry(self, told: Told, *, step: str, **_: Any) -> str:
         line = self.progress.runs[told.run].steps[step]
-        return f"{told.flow}  {step}  attempt {line.attempt} failed, {again_in(line, told.time)}: {told_failure(line.failure)}"
+        what = f"attempt {line.attempt} failed, {again_in(line, told.time)}"
+        return f"{told.flow}  {step}  {what}: {told_failure(line.failure)}"
 
     def _on_park(self, told: Told, *, reason: str, due: float | None, **_: Any) -> str:
         until = f", until {clock(due)}" if due is not None else ""

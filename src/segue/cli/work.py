@@ -19,7 +19,7 @@ OPEN = ("queued", "running", "waiting")
 @click.argument("targets", nargs=-1, metavar="[TARGET]...")
 @with_store
 def resume(targets: tuple[str, ...], store: str | None) -> int:
-    """Carry on unfinished runs, until there are none.
+    """Carry on unfinished runs until none is left.
 
     TARGET is a module, a file, a pipeline or a folder: its flows' runs are carried on. Without one, those of the flows
     that segue.toml, or [tool.segue] in pyproject.toml, lists here.

@@ -315,8 +315,7 @@ def keys_of(thing: Any) -> tuple[str, ...] | None:
     """
     if isinstance(thing, Mapping):
         return tuple(key for key in cast("Mapping[Any, Any]", thing) if isinstance(key, str))
-    kind = cast("Any", get_origin(thing) or thing)
-    kind = cast("Any", kind if isinstance(kind, type) else type(kind))
+    kind = _class_of(thing)
     if dataclasses.is_dataclass(kind):
         return tuple(f.name for f in dataclasses.fields(kind))
     if hasattr(kind, "__total__"):  # a TypedDict
@@ -325,6 +324,11 @@ def keys_of(thing: Any) -> tuple[str, ...] | None:
         if isinstance(fields := getattr(kind, names, None), Mapping | tuple):
             return tuple(cast("Iterable[str]", fields))
     return None
+
+
+def _class_of(thing: Any) -> Any:
+    kind: object = get_origin(thing) or thing
+    return kind if isinstance(kind, type) else type(kind)
 
 
 def pick(value: Any, path: Iterable[str]) -> Any:
@@ -339,7 +343,7 @@ def pick(value: Any, path: Iterable[str]) -> Any:
     for key in path:
         keys = keys_of(value)
         if keys is None or key not in keys:
-            there = f"there are {', '.join(keys)}" if keys else f"{_brief(cast('Any', value))} has no fields"
+            there = f"there are {', '.join(keys)}" if keys else f"{_brief(value)} has no fields"
             raise LookupError(f"there is no {key!r}; {there}")
         value = cast("Mapping[str, Any]", value)[key] if isinstance(value, Mapping) else getattr(value, key)
     return value

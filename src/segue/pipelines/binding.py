@@ -23,6 +23,7 @@ from segue.core.graph import (
 )
 from segue.errors import DeclarationError, SegueError
 from segue.flows import Flow
+from segue.policies import NO_TIMEOUT
 from segue.steps import Step, make_spec
 from segue.values import encode, hints_of
 
@@ -198,9 +199,10 @@ def as_target(name: str, model: Any, retry: Any, timeout: Any) -> Target:
 def _as_child(model: Flow[..., Any], retry: Any, timeout: Any) -> Flow[..., Any]:
     if retry is not None and retry.retries:
         raise DeclarationError("it is a flow, which has no retry: declare it on its steps")
-    if timeout is None:
+    if timeout is None or timeout == NO_TIMEOUT:
         return model
-    options = model._options._replace(timeout=timeout.attempt)  # pyright: ignore[reportPrivateUsage]
+    limit = min(given for given in (timeout.attempt, timeout.total) if given is not None)
+    options = model._options._replace(timeout=limit)  # pyright: ignore[reportPrivateUsage]
     return Flow(model.spec, options)
 
 

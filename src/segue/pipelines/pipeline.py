@@ -60,6 +60,7 @@ class Pipeline(Flow[..., dict[str, Any]]):
         predicates: Mapping[str, Model] | None = None,
         name: str | None = None,
         input: Any = Any,
+        on_divergence: Literal["fail", "rerun"] = "fail",
     ) -> "Pipeline":
         """Make a pipeline of a mapping: of nodes, or ``{"name": …, "nodes": {…}}``.
 
@@ -74,11 +75,14 @@ class Pipeline(Flow[..., dict[str, Any]]):
             predicates: what the names in ``when`` are; filled in the same way.
             name: what it is called in records; by default what the specification says, else module and "pipeline".
             input: the type of its input. Without one it takes plain data, None if nothing is given.
+            on_divergence: as for ``@flow``.
 
         Raises:
             PipelineError: with everything that is wrong with it.
         """
-        return cls._made(_Source(models, predicates or {}, input, _origin()), read(spec, check_name), name)
+        return cls._made(
+            _Source(models, predicates or {}, input, on_divergence, _origin()), read(spec, check_name), name
+        )
 
     @classmethod
     def from_file(
@@ -89,6 +93,7 @@ class Pipeline(Flow[..., dict[str, Any]]):
         predicates: Mapping[str, Model] | None = None,
         name: str | None = None,
         input: Any = Any,
+        on_divergence: Literal["fail", "rerun"] = "fail",
     ) -> "Pipeline":
         """Make a pipeline of a YAML or JSON file; see ``from_dict``.
 
@@ -107,7 +112,7 @@ class Pipeline(Flow[..., dict[str, Any]]):
         spec, problems = load(path)
         graph = read(spec, check_name)
         graph.problems[:0] = problems
-        source = _Source(models or {}, predicates or {}, input, _origin(), importer(path.parent))
+        source = _Source(models or {}, predicates or {}, input, on_divergence, _origin(), importer(path.parent))
         return cls._made(source, graph, name or graph.name or path.stem)
 
     @classmethod
@@ -115,13 +120,15 @@ class Pipeline(Flow[..., dict[str, Any]]):
         body = _body(source.origin.module)
         name = name or graph.name or f"{module_of(body)}.pipeline"
         problems = list(graph.problems)
+        if source.divergence not in ("fail", "rerun"):
+            problems.append(f"on_divergence is 'fail' or 'rerun', not {source.divergence!r}")
         try:
             check_name("pipeline", name)
         except DeclarationError as error:
             problems.append(str(error))
         bound = _bind_all(graph.nodes, source, problems)
         if problems:
-            raise PipelineError(name, problems)
+            raise PipelineError(name, list(dict.fromkeys(problems)))
         spec = PipelineSpec(name, body, graph.nodes, bound, source)
         try:
             _ = spec.inputs.codecs
@@ -160,6 +167,7 @@ class _Source(NamedTuple):
     models: Mapping[str, Model]
     predicates: Mapping[str, Model]
     input: Any
+    divergence: Literal["fail", "rerun"]
     origin: _Origin
     find: Callable[[str], Any] | None = None
 
@@ -267,7 +275,7 @@ class PipelineSpec(FlowSpec):
         body.__annotations__ = {"input": source.input, "return": dict[str, Any]}
         if not _takes_none(source.input):
             body.__defaults__ = None
-        super().__init__(name, body, "", "fail", None)
+        super().__init__(name, body, "", source.divergence, None)
         self.nodes, self.bound, self.origin = nodes, bound, source.origin
         self.inputs = _Input(self, body)
 
@@ -314,7 +322,7 @@ class _Input(Inputs):
             problems += model.unfit(keys)
             problems += when.unfit(keys) if when is not None else ()
         if problems:
-            raise PipelineError(self.spec.name, problems)
+            raise PipelineError(self.spec.name, list(dict.fromkeys(problems)))
         return data
 
 

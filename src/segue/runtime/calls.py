@@ -55,7 +55,7 @@ def wait_asked(error: BaseException) -> float | None:
     return float(wait) if isinstance(wait, int | float) and wait >= 0 else None
 
 
-class UnwantedResult(Exception):  # noqa: N818 - it is recorded as the attempt's failure, under this name
+class UnwantedResult(Exception):
     """The policy's ``if_result`` asks for another try."""
 
 

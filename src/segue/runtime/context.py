@@ -40,4 +40,4 @@ HERE: ContextVar[Here | None] = ContextVar("segue_here", default=None)
 def place() -> Place | None:
     """Where in a flow the running code is, or None outside flows and in steps."""
     here = HERE.get()
-    return cast(Place, here) if here is not None and here.in_flow else None
+    return cast("Place", here) if here is not None and here.in_flow else None

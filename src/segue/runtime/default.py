@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from segue.errors import UsageError
 from segue.runtime import engine as engines
+from segue.runtime.asked import Call
 from segue.runtime.context import HERE
 from segue.runtime.engine import Engine
-from segue.runtime.run import Call
 
 log = logging.getLogger("segue")
 
@@ -67,7 +67,9 @@ async def _mention_unfinished(engine: Engine) -> None:
     if left:
         ids = ", ".join(row.id for row in left[:3]) + (", …" if len(left) > 3 else "")
         runs = "1 unfinished run" if len(left) == 1 else f"{len(left)} unfinished runs"
-        log.warning("%s in %s (%s): to go on with them, segue resume; to see them, segue runs", runs, engine.store.url, ids)
+        log.warning(
+            "%s in %s (%s): to go on with them, segue resume; to see them, segue runs", runs, engine.store.url, ids
+        )
 
 
 def _leave(engine: Engine) -> None:

@@ -14,24 +14,25 @@ from zlib import crc32
 
 from segue.core.entries import Entry
 from segue.core.lifecycle import Status
-from segue.errors import Conflict, CorruptRecord, Failure, Fenced, StoreError, UnknownRun, UsageError
-from segue.policies import Duration, seconds
+from segue.errors import Conflict, CorruptRecord, Fenced, StoreError, UnknownRun, UsageError
 from segue.runtime import crashpoints
+from segue.runtime.asked import ChildCall
 from segue.runtime.failures import failure_of
 from segue.runtime.ids import checked, new_id, worker_id
 from segue.runtime.journal import Journal
 from segue.runtime.lease import LEASE, Lease, Stopwatch
 from segue.runtime.registry import FLOWS
 from segue.runtime.resources import Shelf
-from segue.runtime.run import ChildCall, Run, decode_failure, run_error
+from segue.runtime.run import Run
 from segue.runtime.settings import default_store
 from segue.runtime.spec import FlowSpec
 from segue.runtime.threads import Pool
+from segue.runtime.tickets import Ended, Options, Submission, Ticket
 from segue.stores.artifacts import Artifacts
 from segue.stores.base import Change, Lost, NewRun, Row, Store
 from segue.stores.sqlite import SqliteStore
 from segue.stores.urls import open_url
-from segue.values import encode, plain
+from segue.values import encode
 
 log = logging.getLogger("segue")
 
@@ -42,18 +43,6 @@ SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy thread hands over Python's lock, while an engine is open. The default, ten times as long,
 lets one CPU-bound step hold up the event loop and the journal at each of their turns."""
 
-Ended = Callable[[Status, bytes | None], None]
-
-
-class Options(NamedTuple):
-    """What a caller may say about one run, apart from the flow's own parameters."""
-
-    id: str | None = None
-    timeout: float | None = None
-    priority: int = 0
-    delay: float = 0.0
-    concurrency: int | None = None
-
 
 class Told(NamedTuple):
     """Something that happened, for whoever watches: a terminal, a log, a test."""
@@ -63,24 +52,6 @@ class Told(NamedTuple):
     flow: str
     time: float
     data: dict[str, Any]
-
-
-class _Submission:
-    """A run that is written for others to execute."""
-
-    def __init__(self, id: str, done: "asyncio.Future[None]") -> None:
-        self.id, self.done, self.submitted = id, done, 0
-
-    def written(self, upto: int) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def refused(self, error: BaseException) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-
-    def rejected(self, why: str) -> None:
-        self.refused(StoreError(f"run {self.id} could not be written: {why}"))
 
 
 class Engine:
@@ -111,7 +82,9 @@ class Engine:
     ) -> None:
         if isinstance(concurrency, bool) or concurrency < 1:
             raise UsageError(f"concurrency is 1 or more, not {concurrency!r}")
-        self.store: Store = open_url(default_store()) if store is None else open_url(store) if isinstance(store, str) else store
+        self.store: Store = (
+            open_url(default_store()) if store is None else open_url(store) if isinstance(store, str) else store
+        )
         self.execute, self.concurrency, self.clock = execute, concurrency, _clock
         self.adopts, self.lease_seconds = _adopts, _lease
         self.flows: frozenset[str] | None = None
@@ -257,14 +230,14 @@ class Engine:
             existing = await self.store.create(new)
             if existing is not None:
                 self._check_same(existing, new, spec)
-                return Ticket(self, spec, existing.id, existing.created, None)
-            ticket = Ticket(self, spec, new.id, new.created, None)
+                return Ticket(self, spec, existing.id, existing.created)
+            ticket = Ticket(self, spec, new.id, new.created)
             if new.status is Status.RUNNING:
                 ticket.follow()
                 run = self._take_up(spec, _row_of(new), [], new=True)
                 self.wake(run)
         elif new.status is Status.RUNNING:
-            ticket = Ticket(self, spec, new.id, new.created, None)
+            ticket = Ticket(self, spec, new.id, new.created)
             if not wait:
                 ticket.follow()
             run = self._take_up(spec, _row_of(new), [], new=True)
@@ -277,10 +250,10 @@ class Engine:
                     raise ticket.refusal
         else:
             done: asyncio.Future[None] = self.ambient.create_future()
-            self.journal.create(_Submission(new.id, done), new)
+            self.journal.create(Submission(new.id, done), new)
             self.flush_soon()
             await done
-            ticket = Ticket(self, spec, new.id, new.created, None)
+            ticket = Ticket(self, spec, new.id, new.created)
         if crashpoints.armed:
             crashpoints.reach("after-create")
         self._nudge.set()
@@ -318,7 +291,8 @@ class Engine:
             from segue.runtime.run import show
 
             raise Conflict(
-                f"id {new.id!r} belongs to a run of {existing.flow!r} with input {show(recorded)}; this input is {show(asked)}"
+                f"id {new.id!r} belongs to a run of {existing.flow!r} with input {show(recorded)}; "
+                f"this input is {show(asked)}"
             )
 
     def _take_up(self, spec: FlowSpec, row: Row, entries: list[Entry], *, new: bool) -> Run:
@@ -353,7 +327,7 @@ class Engine:
         else:
             done: asyncio.Future[None] = self.ambient.create_future()
             done.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self.journal.create(_Submission(new.id, done), new)
+            self.journal.create(Submission(new.id, done), new)
             self.flush_soon()
 
     async def _find_child(self, call: ChildCall) -> None:
@@ -547,9 +521,7 @@ class Engine:
         done: asyncio.Future[None] = self.ambient.create_future()
         done.add_done_callback(lambda done: done.cancelled() or done.exception())
         result = encode(failure_of(error), "failure")
-        self.journal.change(
-            _Submission(row.id, done), Change(row.id, Status.FAILED, None, None, result, self.clock())
-        )
+        self.journal.change(Submission(row.id, done), Change(row.id, Status.FAILED, None, None, result, self.clock()))
         self.flush_soon()
 
     def _swept(self, lost: list[Lost]) -> None:
@@ -611,64 +583,8 @@ _entered: list[Engine] = []
 """Engines opened by ``async with``, innermost last."""
 
 
-class Ticket:
-    """One run, for whoever started it: its end, as a value or an error."""
-
-    def __init__(self, engine: Engine, spec: FlowSpec | None, id: str, created: float, _none: None = None) -> None:
-        self.engine, self.spec, self.id, self.created = engine, spec, id, created
-        self.cause: BaseException | None = None
-        self.refusal: BaseException | None = None
-        self._end: asyncio.Future[tuple[Status, bytes | None]] | None = None
-
-    def follow(self) -> None:
-        """Register for the run's end, if that is not done."""
-        if self._end is None:
-            self._end = self.engine.ambient.create_future()
-            self.engine.follow(self.id, self._ended)
-
-    def _ended(self, status: Status, result: bytes | None) -> None:
-        if self._end is not None and not self._end.done():
-            self._end.set_result((status, result))
-
-    def refuse(self, error: BaseException) -> None:
-        """The run could not be created."""
-        self.refusal = error
-
-    async def result(self) -> Any:
-        """The run's result, when it has ended.
-
-        Raises:
-            RunFailed: it ended otherwise.
-        """
-        engine = self.engine
-        if self._end is None:
-            self.follow()
-            if not engine.is_local(self.id):
-                row = await engine.row(self.id)
-                if row.status.terminal:
-                    self._ended(row.status, row.result)
-        assert self._end is not None
-        status, data = await asyncio.shield(self._end)
-        if self.refusal is not None:
-            raise self.refusal
-        data = engine.artifacts.fetch(data)
-        if status is Status.COMPLETED:
-            return self.spec.output.decode(data or b"") if self.spec is not None else plain(data)
-        failure = decode_failure(data)
-        flow = self.spec.name if self.spec is not None else (await engine.row(self.id)).flow
-        raise run_error(self.id, flow, failure) from self.cause
-
-
 def _row_of(new: NewRun) -> Row:
     return Row(
         new.id, new.flow, new.version, new.code, new.status, None, new.worker, new.origin, new.parent, new.priority,
         new.concurrency, new.timeout, new.due, new.created, new.started, None, 1, 0, new.input, None, new.checksum,
     )  # fmt: skip
-
-
-def length(duration: Duration | None) -> float | None:
-    """A duration in seconds, or None."""
-    return None if duration is None else seconds(duration)
-
-
-__all__ = ["Engine", "Failure", "Options", "Ticket", "Told"]

@@ -4,6 +4,7 @@ import traceback
 from types import TracebackType
 
 from segue.errors import Failure
+from segue.values import plain
 
 _LONGEST = 16 * 1024
 _OURS = __file__.rpartition("/runtime/")[0]
@@ -54,3 +55,12 @@ def failure_of(error: BaseException, note: str = "") -> Failure:
         retry_after=float(wait) if isinstance(wait, int | float) and 0 <= wait < 1e9 else None,
         note=note,
     )
+
+
+def read_failure(data: bytes | None) -> Failure:
+    """A recorded failure."""
+    match plain(data):
+        case [kind, message, trace, [*kinds], wait, note]:
+            return Failure(str(kind), str(message), str(trace), tuple(str(k) for k in kinds), wait, str(note))
+        case other:
+            return Failure("Unknown", f"the record of the failure cannot be read: {other!r:.200}")

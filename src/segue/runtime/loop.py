@@ -147,7 +147,7 @@ class RunLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
 
-    def create_task(
+    def create_task(  # pyright: ignore[reportIncompatibleMethodOverride] - newer Pythons pass more
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None, **_kwargs: Any
     ) -> "asyncio.Task[Any]":
         # _kwargs is eager_start of Python 3.12 and later: here every task starts in its turn, so that it replays.

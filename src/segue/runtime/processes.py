@@ -5,6 +5,7 @@ Segue's codecs; so no object is pickled in either direction.
 """
 
 import asyncio
+import functools
 import importlib
 import importlib.util
 import multiprocessing
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from segue.errors import Failure, SegueError
 from segue.runtime.context import HERE
-from segue.runtime.failures import failure_of
+from segue.runtime.failures import failure_of, read_failure
+from segue.runtime.resources import shelf_of_process
 from segue.runtime.spec import Source, StepSpec
 from segue.stores.artifacts import Artifacts
-from segue.values import encode, plain
+from segue.values import encode
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -45,7 +47,7 @@ def _shared_pool() -> "ProcessPool":
 
         # spawn: a fork would copy the locks of our threads in whatever state they are
         context = multiprocessing.get_context("spawn")
-        _pool = ProcessPool(max_workers=max(2, os.cpu_count() or 2), context=cast(Any, context))
+        _pool = ProcessPool(max_workers=max(2, os.cpu_count() or 2), context=cast("Any", context))
     return _pool
 
 
@@ -63,7 +65,7 @@ async def in_process(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, An
     source = source_of(spec.fn)
     future = _shared_pool().schedule(_serve, args=(tuple(source), input, root, os.getpid()))
     try:
-        good, data = await asyncio.wrap_future(cast(Any, future))
+        good, data = await asyncio.wrap_future(cast("Any", future))
     except asyncio.CancelledError:
         future.cancel()  # pebble ends the process
         raise
@@ -74,8 +76,13 @@ async def in_process(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, An
         raise
     if good:
         return spec.output.decode(data)
-    fields = plain(data)
-    raise StepProcessError(Failure(*fields[:3], tuple(fields[3]), *fields[4:]))
+    raise StepProcessError(read_failure(data))
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """In the child: one loop for its lifetime, on which its resources live."""
+    return asyncio.new_event_loop()
 
 
 def _serve(source: tuple[str, str, str], input: bytes, artifacts: str, parent: int) -> tuple[bool, bytes]:
@@ -83,8 +90,7 @@ def _serve(source: tuple[str, str, str], input: bytes, artifacts: str, parent: i
     try:
         spec = _find(Source(*source))
         args, kwargs = spec.inputs.decode(input)
-        with asyncio.Runner() as runner:
-            return True, runner.run(_call(spec, args, kwargs, artifacts))
+        return True, _loop().run_until_complete(_call(spec, args, kwargs, artifacts))
     except BaseException as error:
         return False, encode(failure_of(error), "failure")
 
@@ -103,7 +109,9 @@ class _Child:
 async def _call(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any], root: str) -> bytes:
     if root:
         HERE.set(_Child(root))
-    value = spec.fn(*args, **kwargs)
+    shelf = shelf_of_process()
+    uses = {name: await shelf.get(used) for name, used in spec.uses.items()}
+    value = spec.fn(*args, **uses, **kwargs)
     if asyncio.iscoroutine(value):
         value = await value
     return spec.output.encode(value)[0]

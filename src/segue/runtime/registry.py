@@ -37,9 +37,7 @@ def _clash(known: Callable[..., Any], fn: Callable[..., Any]) -> bool:
 
 
 def _refuse(kind: str, name: str, known: Callable[..., Any], fn: Callable[..., Any]) -> None:
-    there, here = (
-        f"{module_of(f)}.{f.__qualname__} (line {f.__code__.co_firstlineno})" for f in (known, fn)
-    )
+    there, here = (f"{module_of(f)}.{f.__qualname__} (line {f.__code__.co_firstlineno})" for f in (known, fn))
     raise DeclarationError(f"two {kind}s are named {name!r}: {there} and {here}. Name one: @{kind}(name='…')")
 
 

@@ -4,7 +4,7 @@ import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from segue.errors import DeclarationError
 
@@ -66,22 +66,18 @@ def read(folder: Path) -> Settings:
 
 
 def _checked(folder: Path, file: Path, table: dict[str, Any]) -> Settings:
-    problems = [
-        f"{key!r} is not a setting; there are {', '.join((*_TEXT, 'flows', 'input'))}"
-        for key in table
-        if key not in (*_TEXT, "flows", "input")
-    ]
+    known = (*_TEXT, "flows", "input")
+    problems = [f"{key!r} is not a setting; there are {', '.join(known)}" for key in table if key not in known]
     problems += [f"{key!r} is text, not {table[key]!r}" for key in _TEXT if not isinstance(table.get(key, ""), str)]
-    flows = table.get("flows", [])
-    if not isinstance(flows, list) or not all(isinstance(flow, str) for flow in flows):  # pyright: ignore[reportUnknownVariableType]
+    flows: Any = table.get("flows", [])
+    if not isinstance(flows, list) or not all(isinstance(flow, str) for flow in cast("list[Any]", flows)):
         problems.append(f"'flows' is a list of modules or files, not {flows!r}")
     if not isinstance(table.get("input", {}), dict):
         problems.append("'input' is a table of the flow's parameters")
     if problems:
         raise DeclarationError(f"{file}: " + "; ".join(problems))
-    return Settings(
-        folder, table.get("store"), table.get("main"), tuple(flows), table.get("report"), table.get("input", {})  # pyright: ignore[reportUnknownArgumentType]
-    )
+    main, report, store = table.get("main"), table.get("report"), table.get("store")
+    return Settings(folder, store, main, tuple(cast("list[str]", flows)), report, table.get("input", {}))
 
 
 def default_store(start: Path | None = None) -> str:

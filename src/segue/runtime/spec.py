@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal, NamedTuple
 
 from segue.policies import Retry, Timeout
+from segue.runtime.resources import Resource
 from segue.values import Codec, Inputs, hints_of
 
 Form = Literal["async", "thread", "process"]
@@ -28,9 +29,10 @@ class StepSpec:
     Attributes:
         begin: gives the coroutine of one attempt.
         form: how the function runs: on the loop, in a thread, in a process.
+        uses: the resources that fill parameters of it, by the parameter's name.
     """
 
-    __slots__ = ("__dict__", "begin", "fn", "form", "inputs", "name", "retry", "timeout", "version")
+    __slots__ = ("__dict__", "begin", "fn", "form", "inputs", "name", "retry", "timeout", "uses", "version")
 
     def __init__(
         self,
@@ -41,11 +43,12 @@ class StepSpec:
         retry: Retry,
         timeout: Timeout,
         version: str,
-        skip: frozenset[str] = frozenset(),
+        uses: dict[str, Resource[Any]] | None = None,
     ) -> None:
+        self.uses = uses or {}
         self.name, self.fn, self.begin, self.form = name, fn, begin, form
         self.retry, self.timeout, self.version = retry, timeout, version
-        self.inputs = Inputs(fn, f"step {name!r}", skip)
+        self.inputs = Inputs(fn, f"step {name!r}", frozenset(self.uses))
 
     @functools.cached_property
     def output(self) -> Codec:

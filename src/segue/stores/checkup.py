@@ -4,14 +4,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import apsw
 
-from segue.errors import StoreError
 from segue.stores.sqlite import SqliteStore, birth, machine
 from segue.stores.urls import open_url
 
@@ -48,7 +47,9 @@ def examine(url: str) -> Iterator[Finding]:
         db = _connected(path)
         yield from _inside(db, path)
     except apsw.Error as error:
-        yield Finding("fail", "store", f"{path} cannot be read: {error}. Restore a backup, or move it away to begin anew")
+        yield Finding(
+            "fail", "store", f"{path} cannot be read: {error}. Restore a backup, or move it away to begin anew"
+        )
     finally:
         if db is not None:
             db.close()
@@ -74,7 +75,9 @@ def _not_there_yet(path: Path, store: SqliteStore) -> Iterator[Finding]:
 def _files(path: Path, store: SqliteStore) -> Iterator[Finding]:
     for file in (path, path.parent):
         if not os.access(file, os.R_OK | os.W_OK):
-            yield Finding("fail", "store", f"{file} is not readable and writable for this user: change its owner or mode")
+            yield Finding(
+                "fail", "store", f"{file} is not readable and writable for this user: change its owner or mode"
+            )
             return
     yield Finding("ok", "store", f"{path}, {_size(path)}")
     yield _durability(store)
@@ -139,13 +142,23 @@ def _bytes(count: float) -> str:
 # Inside
 
 
-def _connected(path: Path) -> apsw.Connection:
+class Database(Protocol):
+    """What is used of a connection; apsw's own types are only partly known."""
+
+    def execute(self, statements: str) -> Iterator[tuple[Any, ...]]: ...
+
+    def pragma(self, name: str) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+def _connected(path: Path) -> Database:
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     db.set_busy_timeout(2000)
-    return db
+    return cast("Database", db)
 
 
-def _inside(db: apsw.Connection, path: Path) -> Iterator[Finding]:
+def _inside(db: Database, path: Path) -> Iterator[Finding]:
     mode = db.pragma("journal_mode")
     if mode == "wal":
         yield Finding("ok", "journal mode", "wal")
@@ -162,14 +175,14 @@ def _inside(db: apsw.Connection, path: Path) -> Iterator[Finding]:
     yield _unfinished(db)
 
 
-def _integrity(db: apsw.Connection, path: Path) -> Finding:
+def _integrity(db: Database, path: Path) -> Finding:
     said = [str(row[0]) for row in db.execute("pragma quick_check(3)")]
     if said == ["ok"]:
         return Finding("ok", "integrity", "quick check passed")
     return Finding("fail", "integrity", f"{path} is damaged: {'; '.join(said)}. Stop all workers and restore a backup")
 
 
-def _writable(db: apsw.Connection) -> Finding:
+def _writable(db: Database) -> Finding:
     try:
         db.execute("begin immediate; rollback")
     except apsw.BusyError:
@@ -179,38 +192,35 @@ def _writable(db: apsw.Connection) -> Finding:
     return Finding("ok", "writing", "a transaction can be begun")
 
 
-def _format(db: apsw.Connection) -> Finding:
+def _format(db: Database) -> Finding:
     number = db.pragma("user_version")
     if number == 1:
         return Finding("ok", "format", "1")
     return Finding("fail", "format", f"{number}; this Segue reads format 1: install the version that wrote it")
 
 
-def _workers(db: apsw.Connection) -> Finding:
+def _workers(db: Database) -> Finding:
     now, here = time.time(), machine()
-    live, dead, stuck = 0, list[str](), list[str]()
-    for worker, host, pid, born, expires in db.execute("select id, host, pid, birth, expires from workers"):
-        local = bool(here) and host == here
-        if local and birth(pid) != born:
-            dead.append(worker)
-        elif expires < now:
-            (stuck if local else dead).append(worker)
-        else:
-            live += 1
+    dead = sorted(_dead_workers(db))
+    rows = list(db.execute("select id, host, pid, birth, expires from workers"))
+    alive = {worker for worker, host, pid, born, _ in rows if here and host == here and birth(pid) == born}
+    stuck = [worker for worker, *_, expires in rows if expires < now and worker in alive]
+    dead = [worker for worker in dead if worker not in stuck]
     if stuck:
-        return Finding("warn", "workers", f"{', '.join(stuck)} lives but does not renew its lease: stopped or hung? End it")
+        return Finding(
+            "warn", "workers", f"{', '.join(stuck)} lives but does not renew its lease: stopped or hung? End it"
+        )
     if dead:
-        return Finding("warn", "workers", f"{', '.join(dead)} died; the next worker or segue resume takes its runs over")
-    return Finding("ok", "workers", f"{live} live")
+        return Finding(
+            "warn", "workers", f"{', '.join(dead)} died; the next worker or segue resume takes its runs over"
+        )
+    return Finding("ok", "workers", f"{len(rows)} live")
 
 
-def _unfinished(db: apsw.Connection) -> Finding:
-    counted: Callable[[str], int] = lambda where: next(  # noqa: E731
-        iter(db.execute(f"select count(*) from runs where {where}"))
-    )[0]
-    running = counted("status = 'running'")
-    waiting = counted("status = 'waiting'")
-    idle = counted(f"status = 'queued' and due <= {time.time()!r}")
+def _unfinished(db: Database) -> Finding:
+    running = _count(db, "runs where status = 'running'")
+    waiting = _count(db, "runs where status = 'waiting'")
+    idle = _count(db, f"runs where status = 'queued' and due <= {time.time()!r}")
     orphaned = _orphaned(db)
     said = f"{running - orphaned} running, {waiting} waiting, {idle} queued"
     if idle + orphaned and not _live_workers(db):
@@ -220,13 +230,13 @@ def _unfinished(db: apsw.Connection) -> Finding:
     return Finding("ok", "unfinished runs", said)
 
 
-def _orphaned(db: apsw.Connection) -> int:
+def _orphaned(db: Database) -> int:
     dead = _dead_workers(db)
     rows = db.execute("select worker from runs where status = 'running'")
     return sum(worker in dead for (worker,) in rows)
 
 
-def _dead_workers(db: apsw.Connection) -> set[str]:
+def _dead_workers(db: Database) -> set[str]:
     now, here = time.time(), machine()
     rows = db.execute("select id, host, pid, birth, expires from workers")
     return {
@@ -236,8 +246,9 @@ def _dead_workers(db: apsw.Connection) -> set[str]:
     }
 
 
-def _live_workers(db: apsw.Connection) -> int:
-    return next(iter(db.execute("select count(*) from workers")))[0] - len(_dead_workers(db))
+def _live_workers(db: Database) -> int:
+    return _count(db, "workers") - len(_dead_workers(db))
 
 
-__all__ = ["Finding", "StoreError", "examine"]
+def _count(db: Database, what: str) -> int:
+    return next(iter(db.execute(f"select count(*) from {what}")))[0]

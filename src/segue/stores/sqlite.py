@@ -8,33 +8,25 @@ file first, since SQLite's own waiting polls (measured with four processes: p99 
 import fcntl
 import functools
 import os
-import shutil
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 from zlib import crc32
 
 import apsw
 
 from segue.core.entries import OUTCOMES, Entry, Kind
 from segue.core.lifecycle import TERMINAL, Status, after_loss
-from segue.errors import CorruptRecord, Failure, Fenced, StoreBusy, StoreError, StoreFull
+from segue.errors import CorruptRecord, Failure, Fenced
 from segue.runtime import crashpoints
-from segue.runtime.threads import Pool
 from segue.stores.base import Batch, Change, Lost, NewRun, Query, Row
+from segue.stores.machine import birth, machine
+from segue.stores.sqlite_file import Database, SqliteFile, translated
 from segue.values import encode
-
-T = TypeVar("T")
 
 _ROW = ", ".join(Row._fields)
 _SUMMARY = _ROW.replace(" input,", " x'' as input,").replace(" result,", " null as result,")
 _CREATE = (*NewRun._fields, "claims", "claim_seq", "losses")
-_OLDEST_SQLITE = (3, 51, 3)  # before it, two writers could corrupt the log: sqlite.org/wal.html#walresetbug
-_BUSY_AFTER = 5.0
 _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would be felt by the caller's loop
 
 
@@ -70,26 +62,7 @@ def _update(rows: int) -> str:
     )
 
 
-def machine() -> str:
-    """This boot of this machine and this process namespace: where a process id means what it says."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    try:
-        return f"{boot.read_text().strip()}:{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def birth(pid: int) -> int:
-    """When a process began, in ticks since boot; 0 if there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    fields = stat.rpartition(")")[2].split()
-    return 0 if fields[0] in ("Z", "X") else int(fields[19])
-
-
-class SqliteStore:
+class SqliteStore(SqliteFile):
     """Runs in one SQLite file.
 
     Args:
@@ -99,150 +72,13 @@ class SqliteStore:
         clock: gives seconds since the epoch.
     """
 
-    def __init__(
-        self,
-        path: Path | None,
-        *,
-        durability: str = "disk",
-        blocking: bool = False,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self.path, self.durability, self.blocking, self.clock = path, durability, blocking, clock
-        self.url = "memory:" if path is None else f"sqlite:{path}"
-        if durability not in ("disk", "process"):
-            raise StoreError(f"durability is 'disk' or 'process', not {durability!r}")
-        self._db: apsw.Connection | None = None
-        self._reader: apsw.Connection | None = None
-        self._lock = threading.Lock()
-        self._read_lock = threading.Lock() if path is not None else self._lock
-        self._flock = -1
-        self._writers = Pool("segue-writer", 1)
-        self._readers = Pool("segue-reader", 1)
-        self._seen: tuple[int, int] = (0, 0)
-        self._pace = 0.0
-
-    # Opening and closing
-
-    async def open(self) -> None:
-        await self._write(self._open)
-
-    def _open(self) -> None:
-        if self.path is None:
-            self._db = self._reader = self._connect(":memory:")
-        else:
-            if _version() < _OLDEST_SQLITE:
-                raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can corrupt a shared log; apsw must bring 3.51.3")
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._flock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as error:
-                raise StoreError(f"the store {self.path} cannot be opened: {error}") from error
-            with self._one_process():
-                self._db = self._connect(str(self.path))
-                self._db.pragma("journal_mode", "wal")
-                self._db.pragma("wal_autocheckpoint", 4000)
-                self._schema(self._db)
-            self._reader = self._connect(str(self.path))
-        if self.path is None:
-            self._schema(self._db)
-
-    def _connect(self, name: str) -> apsw.Connection:
-        db = apsw.Connection(name, statementcachesize=200)
-        db.set_busy_timeout(int(_BUSY_AFTER * 1000))
-        db.pragma("synchronous", "full" if self.durability == "disk" else "normal")
-        db.pragma("cache_size", -32000)
-        db.pragma("trusted_schema", False)
-        return db
-
-    @staticmethod
-    def _schema(db: apsw.Connection) -> None:
-        found = db.pragma("user_version")
-        if found not in (0, 1):
-            raise StoreError(f"the store was written by a newer Segue (format {found}); this one reads format 1")
-        db.execute("begin immediate")
-        db.execute(files("segue.stores").joinpath("sqlite.sql").read_text())
-        db.execute("pragma user_version = 1; commit")
-
-    async def close(self) -> None:
-        await self._write(self._close)
-        self._writers.close()
-        self._readers.close()
-
-    def _close(self) -> None:
-        if self._reader is not None and self._reader is not self._db:
-            with self._read_lock:
-                self._reader.close()
-        self._reader = None
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-        if self._flock >= 0:
-            os.close(self._flock)
-            self._flock = -1
+    _seen = (0, 0)
+    _pace = 0.0  # seconds that a commit takes, smoothed
 
     def sibling(self) -> "SqliteStore":
         if self.path is None:
             return _Shared(self)
         return SqliteStore(self.path, durability=self.durability, blocking=True, clock=self.clock)
-
-    # Ways in
-
-    async def _write(self, work: Callable[..., T], *args: Any) -> T:
-        return await self._on(self._writers, self._lock, work, args)
-
-    async def _read(self, work: Callable[..., T], *args: Any) -> T:
-        return await self._on(self._readers, self._read_lock, work, args)
-
-    async def _on(self, pool: Pool, lock: threading.Lock, work: Callable[..., T], args: tuple[Any, ...]) -> T:
-        def locked() -> T:
-            with lock, _translated(self.path):
-                return work(*args)
-
-        return locked() if self.blocking else await pool.submit(locked)
-
-    @property
-    def db(self) -> apsw.Connection:
-        if self._db is None:
-            raise StoreError(f"the store {self.url} is closed")
-        return self._db
-
-    @property
-    def reader(self) -> apsw.Connection:
-        if self._reader is None:
-            raise StoreError(f"the store {self.url} is closed")
-        return self._reader
-
-    @contextmanager
-    def _one_process(self) -> Iterator[None]:
-        if self._flock < 0:
-            yield
-            return
-        deadline = time.monotonic() + _BUSY_AFTER
-        while True:
-            try:
-                fcntl.flock(self._flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreBusy(f"another process holds {self.path} for more than {_BUSY_AFTER:g} s") from None
-                time.sleep(0.0005)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._flock, fcntl.LOCK_UN)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[apsw.Connection]:
-        db = self.db
-        with self._one_process():
-            db.execute("begin immediate")
-            try:
-                yield db
-                db.execute("commit")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("rollback")
-                raise
 
     # Workers
 
@@ -283,7 +119,7 @@ class SqliteStore:
             db.executemany("delete from workers where id = ?", [(worker,) for worker in lapsed])
         return lost
 
-    def _lapsed(self, db: apsw.Connection) -> list[str]:
+    def _lapsed(self, db: Database) -> list[str]:
         now, here = self.clock(), machine()
         return [
             worker
@@ -292,14 +128,12 @@ class SqliteStore:
         ]
 
     @staticmethod
-    def _owned(db: apsw.Connection, worker: str) -> list[tuple[str, str, int, int]]:
+    def _owned(db: Database, worker: str) -> list[tuple[str, str, int, int]]:
         return list(db.execute("select id, flow, losses, claim_seq from runs where worker = ?", (worker,)))
 
-    def _take(self, db: apsw.Connection, run: str, flow: str, losses: int, claim_seq: int) -> Lost:
+    def _take(self, db: Database, run: str, flow: str, losses: int, claim_seq: int) -> Lost:
         """Take a run from a worker that died, and judge whether one of its steps is to blame."""
-        since = list(
-            db.execute("select kind, step, attempt from entries where run = ? and seq >= ?", (run, claim_seq))
-        )
+        since = list(db.execute("select kind, step, attempt from entries where run = ? and seq >= ?", (run, claim_seq)))
         begun = {(step, attempt) for kind, step, attempt in since if kind == Kind.START}
         over = {(step, attempt) for kind, step, attempt in since if kind != Kind.START}
         progressed = any(kind in OUTCOMES or kind == Kind.ATTEMPT for kind, _, _ in since)
@@ -346,7 +180,7 @@ class SqliteStore:
                 except BlockingIOError:
                     return None
                 fcntl.flock(self._flock, fcntl.LOCK_UN)
-            with _translated(self.path):
+            with translated(self.path):
                 return self._commit(worker, batch)
         finally:
             self._lock.release()
@@ -397,7 +231,7 @@ class SqliteStore:
         return rejected
 
     @staticmethod
-    def _insert_entries(db: apsw.Connection, worker: str, entries: Sequence[tuple[str, Entry]]) -> None:
+    def _insert_entries(db: Database, worker: str, entries: Sequence[tuple[str, Entry]]) -> None:
         rows = _padded(len(entries))
         values: list[Any] = []
         for run, (seq, kind, step, attempt, started, ended, input, output) in entries:
@@ -409,7 +243,7 @@ class SqliteStore:
         _fence(db, len(entries))
 
     @staticmethod
-    def _insert_runs(db: apsw.Connection, worker: str, creates: Sequence[NewRun]) -> None:
+    def _insert_runs(db: Database, worker: str, creates: Sequence[NewRun]) -> None:
         rows = _padded(len(creates))
         values: list[Any] = []
         for run in creates:
@@ -419,7 +253,7 @@ class SqliteStore:
         db.execute(_insert("runs", _CREATE, rows), values)
         _fence(db, len(creates))
 
-    def _change_runs(self, db: apsw.Connection, worker: str, changes: Sequence[Change]) -> None:
+    def _change_runs(self, db: Database, worker: str, changes: Sequence[Change]) -> None:
         ends = [change for change in changes if change.status in TERMINAL]
         if ends:
             rows = _padded(len(ends))
@@ -436,7 +270,7 @@ class SqliteStore:
             if change.status not in TERMINAL:
                 self._leave_memory(db, worker, change)
 
-    def _leave_memory(self, db: apsw.Connection, worker: str, change: Change) -> None:
+    def _leave_memory(self, db: Database, worker: str, change: Change) -> None:
         status = change.status
         if status is Status.WAITING and self._any_ended(db, change.waits):
             status = Status.QUEUED  # else the wake-up between our last look and this write would be lost
@@ -448,14 +282,14 @@ class SqliteStore:
         _fence(db, 1)
 
     @staticmethod
-    def _any_ended(db: apsw.Connection, runs: Collection[str]) -> bool:
+    def _any_ended(db: Database, runs: Collection[str]) -> bool:
         ends = ",".join(f"'{status}'" for status in sorted(TERMINAL))
         marks = ",".join("?" * len(runs))
         query = f"select 1 from runs where id in ({marks}) and status in ({ends}) limit 1"
         return any(True for _ in db.execute(query, tuple(runs)))
 
     @staticmethod
-    def _wake_parents(db: apsw.Connection, ended: Collection[str]) -> None:
+    def _wake_parents(db: Database, ended: Collection[str]) -> None:
         marks = ",".join("?" * len(ended))
         db.execute(
             "update runs set status = 'queued', reason = null, due = 0 where status = 'waiting' and id in"
@@ -464,7 +298,7 @@ class SqliteStore:
         )
 
     @staticmethod
-    def _alive(db: apsw.Connection, worker: str) -> bool:
+    def _alive(db: Database, worker: str) -> bool:
         return any(True for _ in db.execute("select 1 from workers where id = ?", (worker,)))
 
     async def claim(
@@ -493,9 +327,7 @@ class SqliteStore:
         crashpoints.reach("after-claim")
         return rows
 
-    def _claimable(
-        self, db: apsw.Connection, flows: Collection[str] | None, limit: int, origin: str | None
-    ) -> list[Row]:
+    def _claimable(self, db: Database, flows: Collection[str] | None, limit: int, origin: str | None) -> list[Row]:
         known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
         mine = "" if origin is None else " and origin = ?"
         rest = (*(flows or ()), *(() if origin is None else (origin,)), limit)
@@ -508,11 +340,11 @@ class SqliteStore:
         return (rows + [_row(row) for row in db.execute(query, (self.clock(), *rest))])[:limit]
 
     @staticmethod
-    def _running(db: apsw.Connection, flow: str) -> int:
+    def _running(db: Database, flow: str) -> int:
         query = "select count(*) from runs where flow = ? and worker is not null"
         return next(iter(db.execute(query, (flow,))))[0]
 
-    def _own(self, db: apsw.Connection, worker: str, row: Row) -> Row:
+    def _own(self, db: Database, worker: str, row: Row) -> Row:
         now = self.clock()
         seq = next(iter(db.execute("select coalesce(max(seq) + 1, 0) from entries where run = ?", (row.id,))))[0]
         if row.claims:
@@ -543,13 +375,12 @@ class SqliteStore:
         return None
 
     @staticmethod
-    def _entries(db: apsw.Connection, run: str) -> Iterator[Entry]:
+    def _entries(db: Database, run: str) -> Iterator[Entry]:
         query = f"select {','.join(_ENTRY[1:])}, checksum from entries where run = ? order by seq"
-        expected = 0
-        for seq, kind, step, attempt, started, ended, input, output, checksum in db.execute(query, (run,)):
+        for expected, row in enumerate(db.execute(query, (run,))):
+            seq, kind, step, attempt, started, ended, input, output, checksum = row
             if checksum != _checksum(step, input, output) or kind not in _KINDS or seq != expected:
                 raise CorruptRecord(f"run {run}: entry {expected} (step {step!r}) is not what was written")
-            expected += 1
             yield Entry(seq, Kind(kind), step, attempt, started, ended, input, output)
 
     async def find(self, query: Query) -> list[Row]:
@@ -622,11 +453,11 @@ class _Shared(SqliteStore):
         self._owner = owner
 
     @property
-    def db(self) -> apsw.Connection:
+    def db(self) -> Database:
         return self._owner.db
 
     @property
-    def reader(self) -> apsw.Connection:
+    def reader(self) -> Database:
         return self._owner.reader
 
     async def open(self) -> None:
@@ -640,10 +471,6 @@ _ENTRY = ("run", *Entry._fields)
 _KINDS = frozenset(Kind)
 
 
-def _version() -> tuple[int, ...]:
-    return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
-
-
 def _created(run: NewRun) -> tuple[Any, ...]:
     return (*run, 1 if run.status is Status.RUNNING else 0, 0, 0)
 
@@ -652,23 +479,6 @@ def _row(values: tuple[Any, ...]) -> Row:
     return Row._make(values)._replace(status=Status(values[4]))
 
 
-def _fence(db: apsw.Connection, expected: int) -> None:
+def _fence(db: Database, expected: int) -> None:
     if db.changes() != expected:
         raise Fenced
-
-
-@contextmanager
-def _translated(path: Path | None) -> Iterator[None]:
-    """SQLite's errors as ours, saying what to do."""
-    try:
-        yield
-    except apsw.BusyError as error:
-        raise StoreBusy(f"another process holds {path} for more than {_BUSY_AFTER:g} s") from error
-    except apsw.FullError as error:
-        raise StoreFull(f"no room left on the disk of {path}; free some, and what waits goes on by itself") from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise CorruptRecord(f"{path} is damaged ({error}); check it with: segue doctor") from error
-    except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
-        if path is not None and shutil.disk_usage(path.parent).free < 1 << 20:
-            raise StoreFull(f"no room left on the disk of {path}; free some, and what waits goes on by itself") from error
-        raise StoreError(f"{path}: {error}") from error

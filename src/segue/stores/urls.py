@@ -19,7 +19,9 @@ def open_url(url: str) -> Store:
     options = dict(parse_qsl(query, keep_blank_values=True))
     durability = options.pop("durability", "disk")
     if options:
-        raise DeclarationError(f"store {url!r}: {', '.join(options)} is not an option; there is durability=disk|process")
+        raise DeclarationError(
+            f"store {url!r}: {', '.join(options)} is not an option; there is durability=disk|process"
+        )
     if durability not in ("disk", "process"):
         raise DeclarationError(f"store {url!r}: durability is 'disk' or 'process', not {durability!r}")
     if address == "memory:":

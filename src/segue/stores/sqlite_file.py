@@ -1,0 +1,208 @@
+"""One SQLite file: opened once for writing and once for reading, and the ways in through threads and locks."""
+
+import fcntl
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+import apsw
+
+from segue.errors import CorruptRecord, StoreBusy, StoreError, StoreFull
+from segue.runtime.threads import Pool
+
+T = TypeVar("T")
+
+_OLDEST_SQLITE = (3, 51, 3)  # before it, two writers could corrupt the log: sqlite.org/wal.html#walresetbug
+_BUSY_AFTER = 5.0
+
+
+class Database(Protocol):
+    """What we use of ``apsw.Connection``, whose own types leave much open."""
+
+    in_transaction: bool
+
+    def execute(self, statements: str, bindings: Sequence[Any] = ..., /) -> Iterator[tuple[Any, ...]]: ...
+    def executemany(self, statements: str, bindings: Iterable[Sequence[Any]], /) -> Iterator[tuple[Any, ...]]: ...
+    def pragma(self, name: str, value: Any = ..., /) -> Any: ...
+    def changes(self) -> int: ...
+    def total_changes(self) -> int: ...
+    def set_busy_timeout(self, milliseconds: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+def _version() -> tuple[int, ...]:
+    return tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+
+
+class SqliteFile:
+    """One SQLite file, or a database in memory.
+
+    Args:
+        path: the file; None for a store in memory.
+        durability: ``disk`` survives a power cut (an fsync a commit); ``process`` survives the process's death.
+        blocking: do everything on the calling thread.
+        clock: gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        durability: str = "disk",
+        blocking: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path, self.durability, self.blocking, self.clock = path, durability, blocking, clock
+        self.url = "memory:" if path is None else f"sqlite:{path}"
+        if durability not in ("disk", "process"):
+            raise StoreError(f"durability is 'disk' or 'process', not {durability!r}")
+        self._db: Database | None = None
+        self._reader: Database | None = None
+        self._lock = threading.Lock()
+        self._read_lock = threading.Lock() if path is not None else self._lock
+        self._flock = -1
+        self._writers = Pool("segue-writer", 1)
+        self._readers = Pool("segue-reader", 1)
+
+    # Opening and closing
+
+    async def open(self) -> None:
+        await self._write(self._open)
+
+    def _open(self) -> None:
+        if self.path is None:
+            self._db = self._reader = self._connect(":memory:")
+        else:
+            if _version() < _OLDEST_SQLITE:
+                raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can corrupt a shared log; apsw must bring 3.51.3")
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._flock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise StoreError(f"the store {self.path} cannot be opened: {error}") from error
+            with self._one_process():
+                self._db = self._connect(str(self.path))
+                self._db.pragma("journal_mode", "wal")
+                self._db.pragma("wal_autocheckpoint", 4000)
+                self._schema(self._db)
+            self._reader = self._connect(str(self.path))
+        if self.path is None:
+            self._schema(self._db)
+
+    def _connect(self, name: str) -> Database:
+        db = cast("Database", apsw.Connection(name, statementcachesize=200))
+        db.set_busy_timeout(int(_BUSY_AFTER * 1000))
+        db.pragma("synchronous", "full" if self.durability == "disk" else "normal")
+        db.pragma("cache_size", -32000)
+        db.pragma("trusted_schema", False)
+        return db
+
+    @staticmethod
+    def _schema(db: Database) -> None:
+        found = db.pragma("user_version")
+        if found not in (0, 1):
+            raise StoreError(f"the store was written by a newer Segue (format {found}); this one reads format 1")
+        db.execute("begin immediate")
+        db.execute(files("segue.stores").joinpath("sqlite.sql").read_text())
+        db.execute("pragma user_version = 1; commit")
+
+    async def close(self) -> None:
+        await self._write(self._close)
+        self._writers.close()
+        self._readers.close()
+
+    def _close(self) -> None:
+        if self._reader is not None and self._reader is not self._db:
+            with self._read_lock:
+                self._reader.close()
+        self._reader = None
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        if self._flock >= 0:
+            os.close(self._flock)
+            self._flock = -1
+
+    # Ways in
+
+    async def _write(self, work: Callable[..., T], *args: Any) -> T:
+        return await self._on(self._writers, self._lock, work, args)
+
+    async def _read(self, work: Callable[..., T], *args: Any) -> T:
+        return await self._on(self._readers, self._read_lock, work, args)
+
+    async def _on(self, pool: Pool, lock: threading.Lock, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+        def locked() -> T:
+            with lock, translated(self.path):
+                return work(*args)
+
+        return locked() if self.blocking else await pool.submit(locked)
+
+    @property
+    def db(self) -> Database:
+        if self._db is None:
+            raise StoreError(f"the store {self.url} is closed")
+        return self._db
+
+    @property
+    def reader(self) -> Database:
+        if self._reader is None:
+            raise StoreError(f"the store {self.url} is closed")
+        return self._reader
+
+    @contextmanager
+    def _one_process(self) -> Generator[None, None, None]:
+        if self._flock < 0:
+            yield
+            return
+        deadline = time.monotonic() + _BUSY_AFTER
+        while True:
+            try:
+                fcntl.flock(self._flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreBusy(f"another process holds {self.path} for more than {_BUSY_AFTER:g} s") from None
+                time.sleep(0.0005)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._flock, fcntl.LOCK_UN)
+
+    @contextmanager
+    def _transaction(self) -> Generator[Database, None, None]:
+        db = self.db
+        with self._one_process():
+            db.execute("begin immediate")
+            try:
+                yield db
+                db.execute("commit")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("rollback")
+                raise
+
+
+@contextmanager
+def translated(path: Path | None) -> Generator[None, None, None]:
+    """SQLite's errors as ours, saying what to do."""
+    try:
+        yield
+    except apsw.BusyError as error:
+        raise StoreBusy(f"another process holds {path} for more than {_BUSY_AFTER:g} s") from error
+    except apsw.FullError as error:
+        raise StoreFull(f"no room left on the disk of {path}; free some, and what waits goes on by itself") from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise CorruptRecord(f"{path} is damaged ({error}); check it with: segue doctor") from error
+    except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
+        if path is not None and shutil.disk_usage(path.parent).free < 1 << 20:
+            raise StoreFull(
+                f"no room left on the disk of {path}; free some, and what waits goes on by itself"
+            ) from error
+        raise StoreError(f"{path}: {error}") from error
