@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         timeout,
         uuid4,
     )
+    from segue.pipelines import Pipeline
     from segue.policies import Duration, Retry, Timeout
     from segue.runtime.engine import Engine
     from segue.steps import Step, resource, step, use
@@ -63,6 +64,7 @@ __all__ = [
     "Handle",
     "NotInFlow",
     "Permanent",
+    "Pipeline",
     "PipelineError",
     "Retry",
     "RunCancelled",
@@ -104,6 +106,7 @@ _ELSEWHERE = {
     "segue.inside": (
         "RunInfo", "current_run", "gather", "idempotency_key", "log", "now", "random", "sleep", "timeout", "uuid4",
     ),
+    "segue.pipelines": ("Pipeline",),
     "segue.policies": ("Duration", "Retry", "Timeout"),
     "segue.runtime.engine": ("Engine",),
     "segue.steps": ("Step", "resource", "step", "use"),

@@ -156,8 +156,8 @@ class _OncePerRun(logging.LoggerAdapter[logging.Logger]):
 
     def process(self, msg: Any, kwargs: Any) -> Any:
         here = HERE.get()
-        if here is not None:
-            run = cast("Any", here).run
+        run = getattr(here, "run", None)  # a step in a process of its own has none
+        if run is not None:
             kwargs["extra"] = {**(kwargs.get("extra") or {}), "run": run.id, "flow": run.spec.name}
         return msg, kwargs
 

@@ -320,11 +320,9 @@ def _unimportable(what: str, error: BaseException) -> LoadError:
 
 
 def _place(trace: TracebackType | None) -> str:
-    if trace is None:
-        return ""
-    frame = traceback.extract_tb(trace)[-1]
-    last = next((f for f in reversed(traceback.extract_tb(trace)) if not _ours(f.filename)), frame)
-    return f" ({_shown(Path(last.filename))}, line {last.lineno})"
+    frames = traceback.extract_tb(trace)
+    last = next((frame for frame in reversed(frames) if not _ours(frame.filename)), None)
+    return "" if last is None else f" ({_shown(Path(last.filename))}, line {last.lineno})"
 
 
 def _user_part(trace: TracebackType | None) -> TracebackType | None:

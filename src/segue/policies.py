@@ -112,6 +112,17 @@ class Timeout:
                 raise DeclarationError(f"timeout {name} is more than 0, or None for no limit")
             object.__setattr__(self, name, value)
 
+    def left(self, elapsed: float) -> float | None:
+        """Seconds that an attempt may take which begins so long after the first one; None for no limit.
+
+        >>> Timeout(attempt="30s", total="2m").left(100)
+        20.0
+        """
+        if self.total is None:
+            return self.attempt
+        left = max(0.0, self.total - elapsed)
+        return left if self.attempt is None else min(self.attempt, left)
+
 
 NO_RETRY = Retry(0)
 NO_TIMEOUT = Timeout()

@@ -1,18 +1,17 @@
 """``@step``: a function as a step, and ``@resource``: what steps share."""
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial, update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from segue.errors import DeclarationError, UnawaitedCall
 from segue.policies import Duration, Retry, Timeout, as_retry, as_timeout
-from segue.runtime.asked import Call
 from segue.runtime.calls import in_thread, outside
 from segue.runtime.context import HERE, Place
 from segue.runtime.default import run_sync
 from segue.runtime.registry import add_step
-from segue.runtime.resources import Resource, Scope, Use, shelf_of_process
+from segue.runtime.resources import Resource, Scope, Use
 from segue.runtime.spec import Form, StepSpec
 
 P = ParamSpec("P")
@@ -172,24 +171,7 @@ def make_spec(
             return await in_thread(fn, args, kwargs)
 
         spec.begin = begin_thread
-    if uses:
-        begin = spec.begin
-
-        async def begin_with_resources(*args: Any, **kwargs: Any) -> Any:
-            return await begin(*args, **{**await resolve(uses), **kwargs})
-
-        spec.begin = begin_with_resources
     return spec
-
-
-async def resolve(uses: dict[str, Resource[Any]]) -> dict[str, Any]:
-    """The values of the resources that a step uses."""
-    here = HERE.get()
-    values: dict[str, Any] = {}
-    for name, used in uses.items():
-        shelf = here.run.engine.shelf if isinstance(here, Call) and used.scope == "worker" else shelf_of_process()
-        values[name] = await shelf.get(used)
-    return values
 
 
 def check_name(kind: str, name: str) -> str:
@@ -206,9 +188,9 @@ def check_name(kind: str, name: str) -> str:
 
 
 @overload
-def resource(make: Callable[[], AsyncGenerator[T, None]], /) -> Resource[T]: ...
+def resource(make: Callable[[], AsyncIterator[T]], /) -> Resource[T]: ...
 @overload
-def resource(*, scope: Scope = "worker") -> Callable[[Callable[[], AsyncGenerator[T, None]]], Resource[T]]: ...
+def resource(*, scope: Scope = "worker") -> Callable[[Callable[[], AsyncIterator[T]]], Resource[T]]: ...
 def resource(make: Any = None, /, *, scope: Scope = "worker") -> Any:
     """Something that steps share, such as a model or a connection pool: loaded once, when a step first needs it.
 
@@ -224,7 +206,7 @@ def resource(make: Any = None, /, *, scope: Scope = "worker") -> Any:
     ... async def classify(text: str, weights: str = use(model)) -> str: ...
     """
 
-    def declare(make: Callable[[], AsyncGenerator[T, None]]) -> Resource[T]:
+    def declare(make: Callable[[], AsyncIterator[T]]) -> Resource[T]:
         if not inspect.isasyncgenfunction(make):
             raise DeclarationError(f"a resource is an async generator function that yields once, not {make!r}")
         if inspect.signature(make).parameters:

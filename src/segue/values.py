@@ -79,7 +79,11 @@ def _described(dtype: Any) -> Any:
     if isinstance(dtype, str):
         return dtype
     return [
-        (tuple(name) if isinstance(name, list) else name, _described(kind), *(tuple(shape) for shape in shapes))
+        (
+            tuple(cast("list[str]", name)) if isinstance(name, list) else name,
+            _described(kind),
+            *(tuple(shape) for shape in shapes),
+        )
         for name, kind, *shapes in dtype
     ]
 
@@ -90,13 +94,13 @@ def _array_from_data(data: Any) -> Any:
     dtype = numpy.lib.format.descr_to_dtype(_described(data["dtype"]))
     if dtype.hasobject:
         raise ValueError("a stored array cannot hold Python objects")
-    return numpy.frombuffer(data["data"], dtype).reshape(data["shape"]).copy()
+    return numpy.frombuffer(bytearray(data["data"]), dtype).reshape(data["shape"])
 
 
 def _scalar_from_data(kind: Any, data: Any) -> Any:
     if isinstance(data, dict):
         return _array_from_data(data)[()]
-    return kind(complex(*data)) if isinstance(data, list) else kind(data)
+    return kind(complex(*cast("list[float]", data))) if isinstance(data, list) else kind(data)
 
 
 def _is_model(kind: Any) -> bool:
@@ -190,9 +194,11 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         return [(f".{f.name}", getattr(value, f.name)) for f in dataclasses.fields(value) if hasattr(value, f.name)]
     if isinstance(value, msgspec.Struct):
         return [(f".{name}", getattr(value, name)) for name in value.__struct_fields__]
-    if _is_model(model := cast("Any", type(value))):
-        fields = {name: getattr(value, name) for name in model.model_fields}
-        fields |= (value.__pydantic_extra__ or {}) | (value.__pydantic_private__ or {})
+    kind: Any = cast("type[Any]", type(value))
+    if _is_model(kind):
+        fields: dict[str, Any] = {name: getattr(value, name) for name in kind.model_fields}
+        for more in ("__pydantic_extra__", "__pydantic_private__"):
+            fields |= getattr(value, more) or {}
         return [(f".{name}", part) for name, part in fields.items()]
     return []
 
@@ -285,6 +291,8 @@ def _is_loose(kind: Any, seen: frozenset[Any] = frozenset()) -> bool:
     origin = get_origin(kind) or kind
     if not get_args(kind) and (origin in _CONTAINERS or getattr(origin, "__module__", "") == "collections.abc"):
         return True
+    if _named(origin) == "numpy.ndarray":  # arrays compare by element, so their types are compared apart
+        return True
     try:
         if kind in seen:
             return False
@@ -361,6 +369,8 @@ class Codec:
             return self._decode(data)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             raise self._unfit(error) from None
+        except Exception as error:  # a codec of the user's, on data that it never made
+            raise Unstorable(self.where, "$", f"what is stored cannot be read: {_said(error)}") from error
 
     def convert(self, value: Any) -> Any:
         """A value that came as JSON, as the annotated type.

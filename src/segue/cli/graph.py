@@ -1,6 +1,8 @@
 """``segue graph``: a pipeline, or the last run of a flow, as a Mermaid diagram."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import click
@@ -59,15 +61,18 @@ def links(record: "RunRecord") -> tuple[dict[str, int], list[tuple[str, str]]]:
     """
     steps = [step for step in record.steps if step.kind != "timer"]
     names: dict[str, int] = {}
-    edges: dict[tuple[str, str], None] = {}
     for step in steps:
         names[step.name] = names.get(step.name, 0) + 1
-        before = [
-            other for other in steps if other.ended is not None and other.ended <= step.started and other is not step
-        ]
-        latest = max((other.started for other in before), default=0.0)
-        for other in before:
-            if other.ended is not None and other.ended >= latest and other.name != step.name:
+    ended = [(step.ended, step.started, step) for step in steps if step.ended is not None]
+    ended.sort(key=lambda item: item[:2])
+    ends = [end for end, _, _ in ended]
+    latest = list(accumulate((start for _, start, _ in ended), max))
+    edges: dict[tuple[str, str], None] = {}
+    for step in steps:
+        before = bisect_right(ends, step.started)  # so many had ended when it began
+        since = latest[before - 1] if before else 0.0  # when the last of those began: what ended sooner led to that one
+        for end, start, other in ended[bisect_left(ends, since, hi=before) : before]:
+            if other.name != step.name and (end > since or start == since):
                 edges[other.name, step.name] = None
     return names, list(edges)
 

@@ -47,14 +47,15 @@ class Fold:
 
     started: float
     count: int = 0
-    spent: float = 0.0
+    ended: float = 0.0
     longest: float = 0.0
 
     def add(self, step: StepLine) -> None:
         """One more."""
+        self.started = min(self.started, step.started)
         took = (step.ended or step.started) - step.started
         self.count += 1
-        self.spent += took
+        self.ended = max(self.ended, step.started + took)
         self.longest = max(self.longest, took)
 
 
@@ -97,7 +98,7 @@ class Progress:
     # What the engine tells
 
     def _on_run(self, told: Told, *, resumed: bool, parent: str | None, journal: Sequence[Entry], **_: Any) -> None:
-        run = self.runs[told.run] = RunLine(told.run, told.flow, told.time, parent, resumed)
+        run = self.runs[told.run] = RunLine(told.run, told.flow, told.time, parent, resumed and bool(journal))
         if journal:
             self._recall(run, journal)
 
@@ -170,13 +171,13 @@ class Progress:
         run.done += 1
         if run.counts[line.name] <= MANY or line.child is not None:
             return
-        fold = run.folds.get(line.name)
-        if fold is None:
+        gone = [line] if line.status == "completed" else []
+        if (fold := run.folds.get(line.name)) is None:
             fold = run.folds[line.name] = Fold(line.started)
-        for other in [s for s in run.steps.values() if s.name == line.name and s.status == "completed"]:
-            fold.add(other)
-            fold.started = min(fold.started, other.started)
-            del run.steps[other.id]
+            gone = [s for s in run.steps.values() if s.name == line.name and s.status == "completed"]
+        for step in gone:
+            fold.add(step)
+            del run.steps[step.id]
 
     def forget(self, id: str) -> None:
         """A run of no more interest, with those it called."""

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import IO, Any, TypeVar
@@ -69,6 +70,8 @@ class Stop:
         return self.asked
 
     def _receive(self, number: int, _: object) -> None:
+        if self.asked and number == signal.SIGHUP:  # a closing terminal sends it twice: itself, and by its shell
+            return
         if self.asked:
             os.write(2, b"\nsegue: stopped at once; runs that were not handed back are taken over later\n")
             os._exit(128 + number)
@@ -112,8 +115,10 @@ async def watched(engine: Engine, view: View) -> AsyncGenerator[Stop, None]:
 
 async def _paint(view: View) -> None:
     while True:
+        began = time.perf_counter()
         view.refresh()
-        await asyncio.sleep(PACE)
+        # A picture of thousands of steps takes long; the steps themselves come first.
+        await asyncio.sleep(max(PACE, 10 * (time.perf_counter() - began)))
 
 
 class _Handler(logging.Handler):

@@ -102,6 +102,8 @@ def _step_lines(progress: Progress, run: RunLine, depth: int, now: float) -> Ite
     items: list[tuple[float, StepLine | None, str]] = [(s.started, s, "") for s in run.steps.values()]
     items += [(fold.started, None, name) for name, fold in run.folds.items()]
     for _, step, name in sorted(items, key=lambda item: item[0]):
+        if name and not run.folds[name].count:
+            continue
         if step is None:
             yield _fold_line(run.folds[name], name, depth)
         elif step.child is not None and step.child in progress.runs:
@@ -112,7 +114,7 @@ def _step_lines(progress: Progress, run: RunLine, depth: int, now: float) -> Ite
 
 def _fold_line(fold: Fold, name: str, depth: int) -> Line:
     detail = f"{fold.count} calls; the longest took {duration(fold.longest)}"
-    return Line(depth, "completed", f"{one_line(name)} ×{fold.count}", duration(fold.spent), detail)
+    return Line(depth, "completed", f"{one_line(name)} ×{fold.count}", duration(fold.ended - fold.started), detail)
 
 
 def _step_line(step: StepLine, depth: int, now: float) -> Line:

@@ -113,9 +113,9 @@ class LineView:
 
     def stop(self) -> None: ...
 
-    def _on_run(self, told: Told, *, resumed: bool, **_: Any) -> str:
-        done = self.progress.runs[told.run].done
-        how = f"carried on, {done} step{'s' * (done != 1)} recorded" if resumed else "started"
+    def _on_run(self, told: Told, **_: Any) -> str:
+        run = self.progress.runs[told.run]
+        how = f"carried on, {run.done} step{'s' * (run.done != 1)} recorded" if run.resumed else "started"
         return f"{told.flow}  run {told.run} {how}"
 
     def _on_step(self, told: Told, *, step: str, **_: Any) -> str:

@@ -7,6 +7,8 @@ import click
 from segue.cli.options import with_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from segue.cli.session import Stop
     from segue.cli.view import View
     from segue.runtime.engine import Engine
@@ -97,18 +99,30 @@ async def _resume(engine: "Engine") -> int:
 
 async def _carry_on(engine: "Engine", view: "View", stop: "Stop", notes: list[str]) -> int:
     roots = {row.id for row in await _unfinished(engine) if _ours(engine, row) and row.parent is None}
+    told: set[str] = set()
     while True:
         rows = await _unfinished(engine)
         ours = {row.id: row for row in rows if _ours(engine, row)}
         roots |= {row.id for row in ours.values() if row.parent is None}
-        if not any(_active(row, ours, engine.clock()) for row in ours.values()):
+        if not any(_active(row, engine.clock()) for row in ours.values()):
             break
+        _tell_elsewhere(engine, ours.values(), told)
         if await stop.wait(0.2):
             notes.append(f"{len(ours)} unfinished run{'s' * (len(ours) != 1)} handed back. To go on: segue resume")
             return 128 + stop.signal
         while engine.runs and not await stop.wait(0.1):
             pass
     return await _summary(engine, roots, rows, notes)
+
+
+def _tell_elsewhere(engine: "Engine", rows: "Iterable[Row]", told: set[str]) -> None:
+    """Say, once for each worker, that we wait for runs which others execute."""
+    from segue.cli.text import say
+
+    for row in rows:
+        if row.worker is not None and row.worker != engine.worker and row.worker not in told:
+            told.add(row.worker)
+            say(f"segue: worker {row.worker} executes run {row.id}; waiting for it, or for its lease to lapse")
 
 
 async def _unfinished(engine: "Engine") -> "list[Row]":
@@ -123,7 +137,7 @@ def _ours(engine: "Engine", row: "Row") -> bool:
     return engine.flows is None or row.flow in engine.flows
 
 
-def _active(row: "Row", ours: "dict[str, Row]", now: float) -> bool:
+def _active(row: "Row", now: float) -> bool:
     """Whether the run goes on without anything from outside: it runs, or will as soon as there is room."""
     return row.status == "running" or row.due <= now
 

@@ -5,4 +5,5 @@
 ``entries``    what the journal holds
 ``replay``     which recorded entry the flow gets next, and what has changed under it
 ``ladder``     what to do after an attempt
+``graph``      a pipeline as data, and all that can be wrong with it
 """

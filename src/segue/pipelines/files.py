@@ -66,8 +66,29 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, parts), default=0)
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, giving up as soon as there is too much."""
+
+    composed = depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.composed += 1
+        self.depth += 1
+        _limit(self.composed, self.depth)
+        node = cast("Any", super()).compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def _limit(values: int, depth: int) -> None:
+    if values > MOST:
+        raise ValueError(f"it stands for more than {MOST:,} values")
+    if depth > DEEPEST:
+        raise RecursionError
+
+
 def _yaml(text: str, problems: list[str]) -> object:
-    loader = cast("Any", yaml.SafeLoader(text))
+    loader = cast("Any", _Loader(text))
     try:
         node = loader.get_single_node()
         if node is None:
@@ -90,10 +111,7 @@ class _Census:
     def take(self, node: yaml.Node, depth: int) -> None:
         """Count this part and all below."""
         self.counted += 1
-        if self.counted > MOST:
-            raise ValueError(f"it stands for more than {MOST:,} values: its aliases multiply")
-        if depth > DEEPEST:
-            raise RecursionError
+        _limit(self.counted, depth)
         if isinstance(node, yaml.MappingNode):
             self._note_twice(node)
             for key, value in node.value:

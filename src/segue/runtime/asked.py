@@ -16,13 +16,15 @@ from segue.errors import (
     RunTimedOut,
     StepFailed,
     StepTimedOut,
+    UnawaitedCall,
     Unstorable,
 )
 from segue.runtime import crashpoints
-from segue.runtime.calls import UnwantedResult, refuse_unwanted, wait_asked, worth_it
+from segue.runtime.calls import UnwantedResult, refuse_unwanted, worth_it
 from segue.runtime.context import HERE
-from segue.runtime.failures import failure_of, message_of, read_failure
+from segue.runtime.failures import failure_of, message_of, read_failure, wait_asked
 from segue.runtime.loop import Timer
+from segue.runtime.resources import shelf_of_process
 from segue.runtime.spec import FlowSpec, StepSpec
 from segue.stores.artifacts import SPILL, Artifacts
 from segue.types import StepId
@@ -122,37 +124,52 @@ class Call:
         context = copy_context()
         context.run(HERE.set, self)
         self.task = run.engine.ambient.create_task(self._body(), context=context)
-        limit = self.spec.timeout.attempt
-        if self.spec.timeout.total is not None:
-            left = max(0.0, self.spec.timeout.total - (self.started - self.began))
-            limit = left if limit is None else min(limit, left)
-        if limit is not None:
-            self.handle = run.engine.ambient.call_later(limit, self._stop, "timeout")
+        if not self.spec.uses or self.spec.form == "process":
+            self._limit()
         if run.engine.watchers:
             run.engine.tell("attempt", run, step=self.step, attempt=self.attempt, input=self.input)
 
+    def _limit(self) -> None:
+        """Start the clock of the attempt."""
+        limit = self.spec.timeout.left(self.run.engine.clock() - self.began)
+        if limit is not None:
+            self.handle = self.run.engine.ambient.call_later(limit, self._stop, "timeout")
+
     async def _body(self) -> None:
         self.entered = True
+        kwargs = self.kwargs
         try:
+            if self.spec.uses and self.spec.form != "process":
+                kwargs = {**await self._resources(), **kwargs}
+                self._limit()  # loading a shared model is not the step's time
             if self.run.cautious or len(self.input) > SPILL:
                 await self._prepare()
             if crashpoints.armed:
                 crashpoints.reach("before-body")
-            value = await self.spec.begin(*self.args, **self.kwargs)
+            value = await self.spec.begin(*self.args, **kwargs)
             if crashpoints.armed:
                 crashpoints.reach("after-body")
+            if asyncio.current_task() is not self.task:  # it was given up, and another attempt may be under way
+                return
             if self.stopping == "timeout":
                 raise TimeoutError
+            self._clear()  # it was in time, however long the record of it takes
             if self.spec.retry.if_result is not None:
                 refuse_unwanted(self.spec.retry, value)
             data, self.value = self.spec.output.encode(value)
             if len(data) > SPILL:
                 data = await self._spilled(data)
         except BaseException as error:
-            self._failed(error)
+            if asyncio.current_task() is self.task:
+                self._failed(error)
             return
         if not self.over:
             self._end(Kind.OK, data)
+
+    async def _resources(self) -> dict[str, Any]:
+        uses, process = self.spec.uses, shelf_of_process()
+        engine = self.run.engine.shelf
+        return {name: await (engine if used.scope == "worker" else process).get(used) for name, used in uses.items()}
 
     async def _prepare(self) -> None:
         """What must be on disk before the body runs: a long input, and a trace if the last worker died."""
@@ -164,7 +181,7 @@ class Call:
             await run.durable()
 
     async def _spilled(self, data: bytes) -> bytes:
-        return await self.run.engine.aside.submit(lambda: self.artifacts.spill(data)) or data
+        return await self.run.engine.spilled(data)
 
     def _failed(self, error: BaseException) -> None:
         if self.over:
@@ -295,7 +312,7 @@ class Call:
 def _worth_it(spec: StepSpec, error: BaseException | None) -> bool:
     if error is None:  # only its record is left: it was worth a retry then, or no further attempt would be due
         return True
-    if isinstance(error, Unstorable):  # will not be storable next time either
+    if isinstance(error, Unstorable | UnawaitedCall):  # will not be storable next time either
         return False
     return isinstance(error, UnwantedResult) or worth_it(spec.retry, error)
 

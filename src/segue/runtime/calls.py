@@ -1,6 +1,7 @@
 """Calling a step's function: on the loop, in a thread, or in a process; and a step outside any flow."""
 
 import asyncio
+import inspect
 import random
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Any
 from segue.core.ladder import Again, decide
 from segue.errors import Permanent
 from segue.policies import Retry
+from segue.runtime.failures import StepProcessError, wait_asked
+from segue.runtime.resources import Resource, shelf_of_process
 from segue.runtime.spec import StepSpec
 from segue.runtime.threads import Pool
 
@@ -41,18 +44,14 @@ async def in_thread(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
 
 def worth_it(retry: Retry, error: BaseException) -> bool:
     """Whether the policy wants another try after this error. A policy that itself fails does not."""
+    if isinstance(error, StepProcessError):
+        return error.worth_it
     if isinstance(error, Permanent):
         return False
     try:
         return retry.wants(error)
     except Exception:
         return False
-
-
-def wait_asked(error: BaseException) -> float | None:
-    """The seconds that the error asks to be waited for."""
-    wait = getattr(error, "retry_after", None)
-    return float(wait) if isinstance(wait, int | float) and wait >= 0 else None
 
 
 class UnwantedResult(Exception):
@@ -65,12 +64,21 @@ def refuse_unwanted(retry: Retry, value: Any) -> None:
         raise UnwantedResult(f"if_result asks to retry {str(value)[:200]}")
 
 
+def _unfilled(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Resource[Any]]:
+    """The resources that the step uses, but those that the caller gave: a test's fake must not load the real one."""
+    given = {*kwargs, *list(inspect.signature(spec.fn).parameters)[: len(args)]}
+    return {name: resource for name, resource in spec.uses.items() if name not in given}
+
+
 async def outside(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A step outside any flow: the plain function with its policy. Nothing is recorded; errors come as they are."""
     began = time.monotonic()
+    uses = _unfilled(spec, args, kwargs) if spec.uses and spec.form != "process" else {}
     for attempt in count(1):
         try:
-            async with asyncio.timeout(spec.timeout.attempt):
+            if uses:
+                kwargs = {**kwargs, **await shelf_of_process().all(uses)}
+            async with asyncio.timeout(spec.timeout.left(time.monotonic() - began)):
                 value = await spec.begin(*args, **kwargs)
             refuse_unwanted(spec.retry, value)
             return value

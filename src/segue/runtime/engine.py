@@ -36,6 +36,9 @@ from segue.values import encode
 
 log = logging.getLogger("segue")
 
+AGAIN_AFTER = 0.5
+"""Seconds after which what the store did not take is tried again."""
+
 POLL = 0.1
 """Seconds between looks at what other processes wrote."""
 
@@ -108,6 +111,7 @@ class Engine:
         self._ticking = False
         self._open = False
         self._nudge: asyncio.Event
+        self._joined: asyncio.Event  # cleared from the loss of the lease until there is another
         self._finding: set[str] = set()
         self._unwanted: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -120,7 +124,7 @@ class Engine:
         if self._open:
             raise UsageError("this engine is open already")
         self.ambient = asyncio.get_running_loop()
-        self._nudge = asyncio.Event()
+        self._nudge, self._joined = asyncio.Event(), asyncio.Event()
         await self.store.open()
         if isinstance(self.store, SqliteStore) and self.store.path is not None:
             self.artifacts = Artifacts(self.store.path.with_name(f"{self.store.path.stem}.artifacts"))
@@ -136,8 +140,9 @@ class Engine:
         return self
 
     async def _join(self) -> None:
-        self.worker = worker_id()
-        await self.store.join(self.worker, self.lease_seconds)
+        worker = worker_id()
+        await self.store.join(worker, self.lease_seconds)
+        self.worker = worker
         self.journal = Journal(self.store, self.worker, lambda: len(self.runs) < 2, self._fenced)
         ambient = self.ambient
         self._lease = Lease(
@@ -151,6 +156,7 @@ class Engine:
             sweeps=self.execute and self.adopts,
         )
         self._lease.start()
+        self._joined.set()
 
     def _from_thread(self, call: Callable[..., Any], *args: Any) -> None:
         try:
@@ -171,6 +177,7 @@ class Engine:
             run.close()
         self.runs.clear()
         self.journal.close()
+        await self.journal.ended()
         if self._lease is not None:
             self._lease.stop()
         try:
@@ -223,6 +230,7 @@ class Engine:
         input = spec.inputs.encode_typed(args, kwargs)
         if self.artifacts.reference(input) is not input:
             input = await self.aside.submit(lambda: self.artifacts.spill(input)) or input
+        await self._joined.wait()
         new = self._new_run(spec, input, options, None)
         if crashpoints.armed:
             crashpoints.reach("before-create")
@@ -232,7 +240,7 @@ class Engine:
                 self._check_same(existing, new, spec)
                 return Ticket(self, spec, existing.id, existing.created)
             ticket = Ticket(self, spec, new.id, new.created)
-            if new.status is Status.RUNNING:
+            if new.status is Status.RUNNING and new.worker == self.worker:  # else it is swept, and claimed by someone
                 ticket.follow()
                 run = self._take_up(spec, _row_of(new), [], new=True)
                 self.wake(run)
@@ -246,8 +254,8 @@ class Engine:
             self.wake(run)
             if wait:
                 await run.durable()
-                if ticket.refusal is not None:
-                    raise ticket.refusal
+                if ticket.refusal is not None or not run.stored:
+                    raise ticket.refusal or StoreError(f"run {new.id} was not written: its worker lost its lease")
         else:
             done: asyncio.Future[None] = self.ambient.create_future()
             self.journal.create(Submission(new.id, done), new)
@@ -311,15 +319,14 @@ class Engine:
         """A flow calls a flow: a run of its own, executed here unless it is already elsewhere."""
         parent = call.run
         self.follow(call.id, call.ended)
-        if parent.new and call.options.id is None:
+        if parent.new and call.options.id is None and self.artifacts.reference(call.input) is call.input:
             self._begin_child(call)
         else:
             self._finding.add(call.id)
             self._spawn(self._find_child(call))
 
     def _begin_child(self, call: ChildCall) -> None:
-        input = self.artifacts.spill(call.input) or b""
-        new = self._new_run(call.spec, input, call.options._replace(id=call.id), call.run.id)
+        new = self._new_run(call.spec, call.input, call.options._replace(id=call.id), call.run.id)
         if new.status is Status.RUNNING:
             run = self._take_up(call.spec, _row_of(new), [], new=True)
             self.journal.create(run, new)
@@ -330,22 +337,26 @@ class Engine:
             self.journal.create(Submission(new.id, done), new)
             self.flush_soon()
 
+    async def spilled(self, data: bytes) -> bytes:
+        """The data, or a reference to it once it is on disk, however long the disk needs to recover."""
+        while True:
+            try:
+                return await self.aside.submit(lambda: self.artifacts.spill(data)) or data
+            except StoreError as error:
+                log.warning("a long value cannot be written yet: %s", error)
+                await asyncio.sleep(AGAIN_AFTER)
+
     async def _find_child(self, call: ChildCall) -> None:
         """The parent was interrupted, or names the child itself: it may exist."""
-        if call.stopping:
-            await self._cancel_if_exists(call)
-            return
-        input = self.artifacts.spill(call.input) or b""
-        new = self._new_run(call.spec, input, call.options._replace(id=call.id), call.run.id)
         try:
-            existing = await self.store.create(new)
-            if existing is not None:
-                self._check_same(existing, new, call.spec)
-                if existing.status.terminal:
-                    self._ended_elsewhere(existing)
-                self._nudge.set()
-            elif new.status is Status.RUNNING:
-                self.wake(self._take_up(call.spec, _row_of(new), [], new=True))
+            while True:
+                try:
+                    return await (self._cancel_if_exists(call) if call.stopping else self._create_if_missing(call))
+                except CorruptRecord:
+                    raise
+                except StoreError as error:
+                    log.warning("child run %s cannot be looked up yet: %s", call.id, error)
+                    await asyncio.sleep(AGAIN_AFTER)
         except Fenced:
             self._fenced()
         except Exception as error:
@@ -353,18 +364,28 @@ class Engine:
         finally:
             self._finding.discard(call.id)
 
+    async def _create_if_missing(self, call: ChildCall) -> None:
+        input = await self.spilled(call.input)
+        new = self._new_run(call.spec, input, call.options._replace(id=call.id), call.run.id)
+        existing = await self.store.create(new)
+        if existing is not None:
+            self._check_same(existing, new, call.spec)
+            if existing.status.terminal:
+                self._ended_elsewhere(existing)
+            self._nudge.set()
+        elif new.status is Status.RUNNING and new.worker == self.worker:
+            self.wake(self._take_up(call.spec, _row_of(new), [], new=True))
+
     async def _cancel_if_exists(self, call: ChildCall) -> None:
         try:
             row = await self.row(call.id)
-        except (UnknownRun, StoreError):
+        except UnknownRun:
             call.ended(Status.CANCELLED, encode("it had not begun", "note"))
         else:
             if row.status.terminal:
                 self._ended_elsewhere(row)
             else:
                 self.cancel_child(call.id)
-        finally:
-            self._finding.discard(call.id)
 
     def cancel_child(self, id: str) -> None:
         """Cancel a run as soon as it executes here. One that executes elsewhere goes on to its end."""
@@ -452,6 +473,9 @@ class Engine:
         self.watch.start()
         try:
             run.pump()
+        except Exception as error:  # one run's trouble must not stop the others' tick
+            log.exception("run %s of %r ends by an error outside its code", run.id, run.spec.name)
+            run.fail(error)
         finally:
             self.watch.stop()
 
@@ -506,12 +530,17 @@ class Engine:
                 self._spawn(self._resume(row))
 
     async def _resume(self, row: Row) -> None:
-        try:
-            loaded = await self.store.load(row.id)
-        except CorruptRecord as error:
-            log.error("run %s of %r ends: %s", row.id, row.flow, error)
-            self._end_unloaded(row, error)
-            return
+        loaded = None
+        while loaded is None and self.worker == row.worker:
+            try:
+                loaded = await self.store.load(row.id)
+            except CorruptRecord as error:
+                log.error("run %s of %r ends: %s", row.id, row.flow, error)
+                self._end_unloaded(row, error)
+                return
+            except StoreError as error:
+                log.warning("run %s cannot be read yet: %s", row.id, error)
+                await asyncio.sleep(AGAIN_AFTER)
         if loaded is not None and self._open:
             row, entries = loaded
             if row.worker == self.worker:
@@ -538,6 +567,7 @@ class Engine:
             return
         log.error("worker %s lost its lease; %d runs are left to others", self.worker, len(self.runs))
         self.worker = ""
+        self._joined.clear()
         self.journal.close()
         for run in list(self.runs.values()):
             run.close()

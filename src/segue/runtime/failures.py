@@ -3,11 +3,26 @@
 import traceback
 from types import TracebackType
 
-from segue.errors import Failure
+from segue.errors import Failure, SegueError
 from segue.values import plain
 
 _LONGEST = 16 * 1024
+_LONGEST_WAIT = 1e9
 _OURS = __file__.rpartition("/runtime/")[0]
+
+
+class StepProcessError(SegueError):
+    """A step failed in its process, where its error stays; the message is what that said.
+
+    Attributes:
+        failure: what is recorded of that error.
+        worth_it: whether the step's policy, asked there, wants another try.
+    """
+
+    def __init__(self, failure: Failure, worth_it: bool) -> None:
+        self.failure, self.worth_it = failure, worth_it
+        self.retry_after = failure.retry_after
+        super().__init__(str(failure))
 
 
 def clean(text: str) -> str:
@@ -43,16 +58,26 @@ def traceback_of(error: BaseException) -> str:
         return f"<no traceback: {type(worse).__name__} while it was made>"
 
 
+def wait_asked(error: BaseException) -> float | None:
+    """The seconds that the error asks to be waited for, if it says so and can be asked."""
+    try:
+        wait = getattr(error, "retry_after", None)
+        return float(min(wait, _LONGEST_WAIT)) if isinstance(wait, int | float) and wait >= 0 else None
+    except Exception:
+        return None
+
+
 def failure_of(error: BaseException, note: str = "") -> Failure:
     """The error as it is recorded."""
+    if isinstance(error, StepProcessError):
+        return error.failure
     kind = type(error)
-    wait = getattr(error, "retry_after", None)
     return Failure(
         type=kind.__qualname__,
         message=message_of(error),
         traceback=traceback_of(error),
         kinds=tuple(f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__[:-1]),
-        retry_after=float(wait) if isinstance(wait, int | float) and 0 <= wait < 1e9 else None,
+        retry_after=wait_asked(error),
         note=note,
     )
 

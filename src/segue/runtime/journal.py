@@ -6,7 +6,7 @@ run has nobody to share with: its batch is written on the spot, which saves the 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from segue.core.entries import Entry
@@ -96,13 +96,21 @@ class Journal:
 
     async def drained(self) -> None:
         """Wait until all that was written is durable, or can't be."""
-        while self._task is not None:
+        while self._task is not None and self.trouble is None:
+            await asyncio.wait([self._task], timeout=_LONGEST_PAUSE)
+
+    async def ended(self) -> None:
+        """Wait until the batch that was on its way when the journal was closed has arrived, or is given up."""
+        if self._task is not None:
             await asyncio.wait([self._task])
 
     def close(self) -> None:
-        """Write nothing more."""
+        """Write nothing more. Runs that are not written yet never were."""
         self._open = False
-        self._writers.clear()
+        batch, writers = self._take()
+        self._refuse(
+            batch.creates, writers, StoreError("this worker ended, or lost its lease, before the run was written")
+        )
 
     def _take(self) -> tuple[Batch, dict[Writer, int]]:
         batch = Batch(self._creates, self._entries, self._changes)
@@ -119,6 +127,7 @@ class Journal:
                     return
                 batch, writers = self._take()
         except Fenced:
+            self._refuse(batch.creates, writers, StoreError("this worker lost its lease before the run was written"))
             self.close()
             self._fenced()
         finally:
@@ -134,7 +143,8 @@ class Journal:
                 if self.trouble is None:
                     log.error("the journal cannot be written, and waits: %s", error)
                 self.trouble = error
-                batch = self._refuse(batch, writers, error)
+                fresh = [new for new in batch.creates if new.parent is None]  # a child waits, as its parent does
+                batch = self._without(batch, self._refuse(fresh, writers, error))
                 if not self._open:
                     raise Fenced from error
                 await asyncio.sleep(pause)
@@ -146,13 +156,17 @@ class Journal:
                 return rejected
 
     @staticmethod
-    def _refuse(batch: Batch, writers: dict[Writer, int], error: StoreError) -> Batch:
-        refused = {new.id for new in batch.creates}
+    def _refuse(creates: Sequence[NewRun], writers: dict[Writer, int], error: StoreError) -> set[str]:
+        refused = {new.id for new in creates}
         for run in [run for run in writers if run.id in refused]:
             del writers[run]
             run.refused(error)
+        return refused
+
+    @staticmethod
+    def _without(batch: Batch, refused: set[str]) -> Batch:
         return Batch(
-            [],
+            [new for new in batch.creates if new.id not in refused],
             [entry for entry in batch.entries if entry[0] not in refused],
             [change for change in batch.changes if change.run not in refused],
         )

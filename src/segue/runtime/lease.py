@@ -106,8 +106,18 @@ class Lease:
         with asyncio.Runner() as runner:
             runner.run(self._keep())
 
+    async def _opened(self) -> bool:
+        try:
+            await self.store.open()
+        except StoreError as error:
+            log.warning("the lease of %s could not be renewed yet: %s", self.worker, error)
+            return False
+        return True
+
     async def _keep(self) -> None:
-        await self.store.open()
+        while not await self._opened():
+            if self._stop.wait(min(0.5, self.length / 6)):
+                return
         renew_at = sweep_at = time.monotonic()
         while True:
             if not self._alive():

@@ -13,9 +13,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from segue.errors import Failure, SegueError
+from segue.errors import SegueError
+from segue.runtime.calls import worth_it
 from segue.runtime.context import HERE
-from segue.runtime.failures import failure_of, read_failure
+from segue.runtime.failures import StepProcessError, failure_of, read_failure
 from segue.runtime.resources import shelf_of_process
 from segue.runtime.spec import Source, StepSpec
 from segue.stores.artifacts import Artifacts
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
     from pebble import ProcessPool
 
 _pool: "ProcessPool | None" = None
-
-
-class StepProcessError(SegueError):
-    """A step failed in its process; the message is what its own error said."""
-
-    def __init__(self, failure: Failure) -> None:
-        self.failure = failure
-        self.retry_after = failure.retry_after
-        super().__init__(str(failure))
 
 
 class ProcessDied(SegueError):
@@ -65,7 +57,7 @@ async def in_process(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, An
     source = source_of(spec.fn)
     future = _shared_pool().schedule(_serve, args=(tuple(source), input, root, os.getpid()))
     try:
-        good, data = await asyncio.wrap_future(cast("Any", future))
+        good, data, again = await asyncio.wrap_future(cast("Any", future))
     except asyncio.CancelledError:
         future.cancel()  # pebble ends the process
         raise
@@ -76,7 +68,7 @@ async def in_process(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, An
         raise
     if good:
         return spec.output.decode(data)
-    raise StepProcessError(read_failure(data))
+    raise StepProcessError(read_failure(data), again)
 
 
 @functools.cache
@@ -85,14 +77,15 @@ def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
-def _serve(source: tuple[str, str, str], input: bytes, artifacts: str, parent: int) -> tuple[bool, bytes]:
+def _serve(source: tuple[str, str, str], input: bytes, artifacts: str, parent: int) -> tuple[bool, bytes, bool]:
     """In the child: find the function, call it, answer in bytes."""
+    spec = None
     try:
         spec = _find(Source(*source))
         args, kwargs = spec.inputs.decode(input)
-        return True, _loop().run_until_complete(_call(spec, args, kwargs, artifacts))
+        return True, _loop().run_until_complete(_call(spec, args, kwargs, artifacts)), False
     except BaseException as error:
-        return False, encode(failure_of(error), "failure")
+        return False, encode(failure_of(error), "failure"), spec is not None and worth_it(spec.retry, error)
 
 
 class _Child:
@@ -109,9 +102,7 @@ class _Child:
 async def _call(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any], root: str) -> bytes:
     if root:
         HERE.set(_Child(root))
-    shelf = shelf_of_process()
-    uses = {name: await shelf.get(used) for name, used in spec.uses.items()}
-    value = spec.fn(*args, **uses, **kwargs)
+    value = spec.fn(*args, **{**await shelf_of_process().all(spec.uses), **kwargs})
     if asyncio.iscoroutine(value):
         value = await value
     return spec.output.encode(value)[0]

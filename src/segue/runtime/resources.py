@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, Generic, Literal, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from segue.errors import UsageError
@@ -17,7 +17,7 @@ Scope = Literal["worker", "process"]
 class Resource(Generic[T]):
     """An async generator function that yields once: what it yields is shared, what follows the yield cleans up."""
 
-    def __init__(self, make: Callable[[], AsyncGenerator[T, None]], scope: Scope) -> None:
+    def __init__(self, make: Callable[[], AsyncIterator[T]], scope: Scope) -> None:
         self.make, self.scope = make, scope
         self.name = make.__name__
         self.__doc__ = make.__doc__
@@ -34,30 +34,41 @@ class Shelf:
     """The resources of one worker, or of one process, that have been loaded."""
 
     def __init__(self) -> None:
-        self._loaded: dict[Resource[Any], asyncio.Future[Any]] = {}
+        self._loading: dict[Resource[Any], asyncio.Task[Any]] = {}
         self._open: list[tuple[Resource[Any], AsyncGenerator[Any, None]]] = []
 
     async def get(self, resource: Resource[T]) -> T:
-        """The shared value; loaded by whoever asks first, while the others wait."""
-        future = self._loaded.get(resource)
-        if future is None:
-            future = self._loaded[resource] = asyncio.get_running_loop().create_future()
-            generator = resource.make()
-            try:
-                future.set_result(await anext(generator))
-            except BaseException as error:
-                del self._loaded[resource]  # the next step tries again
-                if isinstance(error, StopAsyncIteration):
-                    error = UsageError(f"resource {resource.name!r} yielded nothing")
-                if not future.done():
-                    future.set_exception(error)
-                    future.exception()
-                raise error from None
-            self._open.append((resource, generator))
-        return await asyncio.shield(future)
+        """The shared value; loaded when somebody first asks, while the others wait.
+
+        Loading goes on when the step that asked is cancelled: others may be waiting, and the next one will.
+        """
+        loading = self._loading.get(resource)
+        if loading is None:
+            loading = self._loading[resource] = asyncio.create_task(self._load(resource))
+        return await asyncio.shield(loading)
+
+    async def _load(self, resource: Resource[T]) -> T:
+        generator = cast("AsyncGenerator[T, None]", resource.make())
+        try:
+            value = await anext(generator)
+        except StopAsyncIteration:
+            del self._loading[resource]
+            raise UsageError(f"resource {resource.name!r} yielded nothing") from None
+        except BaseException:
+            del self._loading[resource]  # the next step tries again
+            raise
+        self._open.append((resource, generator))
+        return value
+
+    async def all(self, uses: dict[str, Resource[Any]]) -> dict[str, Any]:
+        """The values for a step's parameters."""
+        return {name: await self.get(used) for name, used in uses.items()}
 
     async def close(self) -> None:
         """Run what follows each yield, last loaded first."""
+        for loading in self._loading.values():
+            loading.cancel()
+        await asyncio.gather(*self._loading.values(), return_exceptions=True)
         while self._open:
             resource, generator = self._open.pop()
             try:
@@ -65,7 +76,7 @@ class Shelf:
                 await generator.aclose()
             except Exception:
                 log.exception("resource %r could not be closed", resource.name)
-        self._loaded.clear()
+        self._loading.clear()
 
 
 _shelves: WeakKeyDictionary[asyncio.AbstractEventLoop, Shelf] = WeakKeyDictionary()

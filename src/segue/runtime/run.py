@@ -18,14 +18,22 @@ from segue.core.branches import name_of
 from segue.core.entries import Entry, Kind
 from segue.core.lifecycle import Event, Status, move
 from segue.core.replay import Found, Tape
-from segue.errors import DeclarationError, Divergence, Failure, NotInFlow, RunCancelled, RunFailed, RunTimedOut
+from segue.errors import (
+    DeclarationError,
+    Divergence,
+    Failure,
+    NotInFlow,
+    RunCancelled,
+    RunFailed,
+    RunTimedOut,
+    StoreError,
+)
 from segue.runtime import crashpoints
 from segue.runtime.asked import Asked, Call, ChildCall, FlowTimer
 from segue.runtime.context import HERE, Place
 from segue.runtime.failures import failure_of
 from segue.runtime.loop import FlowTask, RunLoop, Timer
 from segue.runtime.spec import FlowSpec, StepSpec
-from segue.stores.artifacts import SPILL
 from segue.stores.base import Change, Row
 from segue.types import StepId
 from segue.values import as_json, encode, plain
@@ -375,6 +383,10 @@ class Run:
         else:
             try:
                 data, _ = self.spec.output.encode(main.result())
+                data = self.engine.artifacts.spill(data) or data
+            except StoreError as error:
+                log.warning("the result of run %s cannot be written yet: %s", self.id, error)
+                self.engine.ambient.call_later(1.0, self.wake)
             except Exception as error:
                 self._finish(Status.FAILED, error)
             else:
@@ -390,13 +402,16 @@ class Run:
         self.status = move(self.status, event)
         if crashpoints.armed:
             crashpoints.reach("before-end")
-        if len(data) > SPILL:
-            data = self.engine.artifacts.spill(data) or data
         self.close()
         self._result = (status, data)
         self.engine.journal.change(
             self, Change(self.id, status, None, None, data, max(self.tape.time, self.engine.clock()))
         )
+
+    def fail(self, error: BaseException) -> None:
+        """End it, unless it has ended or left memory."""
+        if self._result is None and not self._closed:
+            self._finish(Status.FAILED, error)
 
     def parkable(self, now: float) -> tuple[str, float | None, tuple[str, ...]] | None:
         """Whether nothing of this run happens here for a while: why, until when, and for which children."""

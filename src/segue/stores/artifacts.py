@@ -1,5 +1,6 @@
 """Large values and files, by the hash of their content: written once, shared by all who hold the same bytes."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -8,12 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from segue.errors import CorruptRecord, StoreError
+from segue.errors import CorruptRecord, StoreError, StoreFull
 from segue.runtime import crashpoints
 
 SPILL = 256 * 1024
 """Values longer than this, in bytes, leave the journal."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MARK = b"\xc7\x20\x01"  # MessagePack: an extension of type 1 and length 32, which no codec of ours produces
 
 
@@ -58,6 +60,8 @@ class Artifacts:
             data = self.path(digest).read_bytes()
         except FileNotFoundError:
             raise CorruptRecord(f"artifact {digest} is missing from {self.root}") from None
+        except OSError as error:
+            raise CorruptRecord(f"artifact {digest} cannot be read: {error}") from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise CorruptRecord(f"artifact {self.path(digest)} does not hold what was written")
         return data
@@ -80,11 +84,14 @@ class Artifacts:
 
     def _place(self, digest: str, write: Callable[[Path], object]) -> None:
         target = self.path(digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix="new-")
-        os.close(handle)
-        temporary = Path(name)
+        temporary: Path | None = None
         try:
+            if not target.parent.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _sync(self.root)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix="new-")
+            os.close(handle)
+            temporary = Path(name)
             crashpoints.reach("before-artifact")
             write(temporary)
             temporary.chmod(0o444)
@@ -93,10 +100,12 @@ class Artifacts:
             _sync(target.parent)
             crashpoints.reach("after-artifact")
         except OSError as error:
-            raise StoreError(f"artifact {target} could not be written: {error}") from error
+            kind = StoreFull if error.errno in _FULL else StoreError
+            raise kind(f"artifact {target} could not be written: {error}") from error
         finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
+            if temporary is not None:
+                with suppress(OSError):
+                    temporary.unlink()
 
 
 def _sync(path: Path) -> None:

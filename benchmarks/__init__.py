@@ -1,0 +1,1 @@
+"""What Segue costs, beside the bare limits of the machine and beside its peers, in one run."""
