@@ -65,14 +65,15 @@ def _artifacts() -> Artifacts:
 
 
 def default_artifacts() -> Artifacts:
-    """The artifact store beside the store that is used when none is named: for scripts that look at results."""
-    from segue.runtime import engine as engines
+    """The artifact store beside the open engine's store, or the one that is used when none is named."""
+    from segue.runtime.default import entered
     from segue.runtime.settings import default_store
+    from segue.stores.sqlite import SqliteStore
+    from segue.stores.urls import open_url
 
-    for engine in reversed(engines._entered):  # pyright: ignore[reportPrivateUsage]
+    if (engine := entered()) is not None:
         return engine.artifacts
-    kind, _, path = default_store().partition("?")[0].partition(":")
-    if kind != "sqlite":
-        raise UsageError("outside a run, a File needs an open engine or an SQLite store to be found in")
-    database = Path(path)
-    return Artifacts(database.with_name(f"{database.stem}.artifacts"))
+    store = open_url(default_store())
+    if not isinstance(store, SqliteStore) or store.path is None:
+        raise UsageError("outside a run, a File needs an open engine or a store on disk to be found in")
+    return Artifacts.beside(store.path)

@@ -243,4 +243,9 @@ def wait(awaitable: Awaitable[T]) -> T:
     async def whole() -> T:
         return await awaitable
 
-    return run_sync(whole(), "segue.wait()")
+    try:
+        return run_sync(whole(), "segue.wait()")
+    except UsageError:
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()  # else Python would add that it was never awaited
+        raise

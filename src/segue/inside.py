@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 from segue.errors import UsageError
 from segue.policies import Duration, seconds

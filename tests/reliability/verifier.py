@@ -64,10 +64,16 @@ def problems(folder: Path, expected: dict[int, Any], moments: list[Snapshot]) ->
     for id, (status, result) in runs.items():
         if status != "completed":
             found.append(f"run {id} is {status}: {result!r:.300}")
-    found += [f"{run} has a gap in its journal" for run, in db.execute(
-        "select run from entries group by run having max(seq) + 1 != count(*)")]
-    found += [f"{run}/{step} ended twice" for run, step in db.execute(
-        "select run, step from entries where kind in (1, 2, 3, 5) group by run, step having count(*) > 1")]
+    found += [
+        f"{run} has a gap in its journal"
+        for (run,) in db.execute("select run from entries group by run having max(seq) + 1 != count(*)")
+    ]
+    found += [
+        f"{run}/{step} ended twice"
+        for run, step in db.execute(
+            "select run, step from entries where kind in (1, 2, 3, 5) group by run, step having count(*) > 1"
+        )
+    ]
     now = Snapshot(folder)
     for moment in moments:
         for line in sink[moment.effects :]:
@@ -84,7 +90,7 @@ def problems(folder: Path, expected: dict[int, Any], moments: list[Snapshot]) ->
         found.append("two steps share an idempotency key")
     times = Counter((line["pid"], line["run"], line["step"], line["attempt"]) for line in sink)
     found += [f"an attempt ran {count} times in one life: {which}" for which, count in times.items() if count > 1]
-    found += [f"integrity: {row}" for row, in db.execute("pragma integrity_check") if row != "ok"]
+    found += [f"integrity: {row}" for (row,) in db.execute("pragma integrity_check") if row != "ok"]
     left = next(iter(db.execute("select count(*) from workers")))[0]
     if left:
         found.append(f"{left} workers are still registered")

@@ -15,7 +15,7 @@ from typing import Any
 
 from segue.runtime import crashpoints
 
-from . import jobs
+from . import jobs, poisons
 
 LONGEST = 60
 """Seconds after which a life ends by SIGALRM, which the answer then shows."""
@@ -27,7 +27,11 @@ def be(order: dict[str, Any], pipe: int) -> None:
     if point := order.get("crash"):
         name, _, count = point.partition(":")
         crashpoints.armed, crashpoints._name, crashpoints._left = True, name, int(count or 1)  # pyright: ignore[reportPrivateUsage]
-    asyncio.run(jobs.life(Path(order["folder"]), range(*order["numbers"]), pipe))
+    folder, numbers = Path(order["folder"]), range(*order["numbers"])
+    if order.get("life") == "poisoned":
+        asyncio.run(poisons.life(folder, numbers, order["ways"], pipe))
+    else:
+        asyncio.run(jobs.life(folder, numbers, pipe))
 
 
 def kill_after(pid: int, pipe: int, effects: int, delay: float) -> None:

@@ -1,5 +1,6 @@
 """The command line. Only click is imported here: ``segue --help`` must not wait for an engine that it does not need."""
 
+import atexit
 import os
 import sys
 
@@ -45,7 +46,15 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore
-    sys.exit(_answer(sys.argv[1:]))
+    code = _answer(sys.argv[1:])
+    calls = sys.modules.get("segue.runtime.calls")
+    if calls is not None and calls.THREADS.busy:
+        # A step's thread is still in native code. The interpreter's end would unwind it, and abort the process.
+        atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _answer(arguments: list[str]) -> int:

@@ -112,7 +112,7 @@ async def archive(url: str | None) -> AsyncGenerator[Archive, None]:
 def artifacts_of(store: SqliteStore) -> Artifacts:
     """Where an SQLite store keeps its large values."""
     assert store.path is not None
-    return Artifacts(store.path.with_name(f"{store.path.stem}.artifacts"))
+    return Artifacts.beside(store.path)
 
 
 class NoStore(UnknownRun):

@@ -77,8 +77,9 @@ def _prepare(target: str, given: str | None, id: str | None, store: str | None, 
     found = find_flow(target)
     data = parse(read_input(given)) if given is not None else dict(found.settings.input) if found.settings else {}
     arguments = arguments_of(found.flow.spec, data)
-    report = None if quiet or found.settings is None else _report_of(found.settings)
-    return Task(target, found, arguments, id, _store_of(store, found.settings), report, quiet)
+    url = _store_of(store, found.settings)
+    report = None if quiet or found.settings is None else _report_of(found.settings, url)
+    return Task(target, found, arguments, id, url, report, quiet)
 
 
 def _store_of(store: str | None, settings: "Settings | None") -> str:
@@ -94,11 +95,15 @@ def _store_of(store: str | None, settings: "Settings | None") -> str:
     return default_store()
 
 
-def _report_of(settings: "Settings") -> Report | None:
+def _report_of(settings: "Settings", store: str) -> Report | None:
     """The project's report, as a function of the run's result."""
     if settings.report is None:
         return None
     from segue.loading import find_function
+    from segue.runtime.context import HERE, Beside
+    from segue.stores.artifacts import Artifacts
+    from segue.stores.sqlite import SqliteStore
+    from segue.stores.urls import open_url
     from segue.values import Inputs, encode, plain
 
     function = find_function(settings.report, settings.folder)
@@ -108,6 +113,9 @@ def _report_of(settings: "Settings") -> Report | None:
     def report(result: Any) -> None:
         from segue.cli.text import say
 
+        where = open_url(store)
+        if isinstance(where, SqliteStore) and where.path is not None:  # where the result's files are
+            HERE.set(Beside(Artifacts.beside(where.path)))
         data = plain(encode(result, "the result"))
         # A report that annotates its parameter gets the type that it asks for; one that does not, plain data.
         text = function(inputs.convert({first: data})[first])

@@ -34,6 +34,15 @@ class Place(Branch):
         return self.run.engine.artifacts
 
 
+class Beside:
+    """In neither, but where files of runs can be found: a step's own process, a report on a run."""
+
+    in_flow = False
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self.artifacts = artifacts
+
+
 HERE: ContextVar[Here | None] = ContextVar("segue_here", default=None)
 
 

@@ -25,7 +25,8 @@ _background: asyncio.AbstractEventLoop | None = None
 _guard = threading.Lock()
 
 
-def _explicit() -> Engine | None:
+def entered() -> Engine | None:
+    """The engine opened last by ``async with``, if it is open."""
     for engine in reversed(engines._entered):  # pyright: ignore[reportPrivateUsage]
         if engine.is_open:
             return engine
@@ -38,7 +39,7 @@ async def current() -> Engine:
     here = HERE.get()
     if isinstance(here, Call):
         return here.run.engine
-    if (engine := _explicit()) is not None:
+    if (engine := entered()) is not None:
         return engine
     if _implicit is not None and _implicit.is_open:
         return _implicit

@@ -114,6 +114,7 @@ class Engine:
         self._joined: asyncio.Event  # cleared from the loss of the lease until there is another
         self._finding: set[str] = set()
         self._unwanted: set[str] = set()
+        self._loading = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._switch: float | None = None
 
@@ -127,7 +128,7 @@ class Engine:
         self._nudge, self._joined = asyncio.Event(), asyncio.Event()
         await self.store.open()
         if isinstance(self.store, SqliteStore) and self.store.path is not None:
-            self.artifacts = Artifacts(self.store.path.with_name(f"{self.store.path.stem}.artifacts"))
+            self.artifacts = Artifacts.beside(self.store.path)
         else:
             self._temporary = tempfile.TemporaryDirectory(prefix="segue-")
             self.artifacts = Artifacts(Path(self._temporary.name))
@@ -264,7 +265,8 @@ class Engine:
             ticket = Ticket(self, spec, new.id, new.created)
         if crashpoints.armed:
             crashpoints.reach("after-create")
-        self._nudge.set()
+        if new.status is Status.QUEUED:
+            self._nudge.set()
         return ticket
 
     def _new_run(self, spec: FlowSpec, input: bytes, options: Options, parent: str | None) -> NewRun:
@@ -421,7 +423,8 @@ class Engine:
         if self.watchers:
             self.tell("end", run, status=status, result=result)
         self._call_back(run.id, status, result, run.error)
-        self._nudge.set()
+        if len(self.runs) >= self.concurrency - 1 or run.row.concurrency is not None or run.row.losses:
+            self._nudge.set()  # one that is queued may have waited for this end
 
     def _call_back(self, id: str, status: Status, result: bytes | None, cause: BaseException | None = None) -> None:
         for ended in self._waiting.pop(id, ()):
@@ -519,7 +522,7 @@ class Engine:
             await self._claim()
 
     async def _claim(self) -> None:
-        room = self.concurrency - len(self.runs)
+        room = self.concurrency - len(self.runs) - self._loading
         known = [name for name in FLOWS if self.flows is None or name in self.flows]
         if room <= 0 or not known:
             return
@@ -530,6 +533,13 @@ class Engine:
                 self._spawn(self._resume(row))
 
     async def _resume(self, row: Row) -> None:
+        self._loading += 1
+        try:
+            await self._load(row)
+        finally:
+            self._loading -= 1
+
+    async def _load(self, row: Row) -> None:
         loaded = None
         while loaded is None and self.worker == row.worker:
             try:
@@ -550,7 +560,8 @@ class Engine:
         done: asyncio.Future[None] = self.ambient.create_future()
         done.add_done_callback(lambda done: done.cancelled() or done.exception())
         result = encode(failure_of(error), "failure")
-        self.journal.change(Submission(row.id, done), Change(row.id, Status.FAILED, None, None, result, self.clock()))
+        end = Change(row.id, Status.FAILED, None, None, result, self.clock(), parent=row.parent)
+        self.journal.change(Submission(row.id, done), end)
         self.flush_soon()
 
     def _swept(self, lost: list[Lost]) -> None:

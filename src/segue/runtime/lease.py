@@ -60,8 +60,9 @@ class Stopwatch:
         """Called from the other thread: throw, if it has taken too long."""
         with self._lock:
             since = self._since
-            if since is not None and time.monotonic() - since > PATIENCE and not self._thrown:
+            if since is not None and time.monotonic() - since > PATIENCE:
                 self._thrown = True
+                self._since = time.monotonic()  # again after as long: its code may have caught this one
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(NeverAwaits))
 
 

@@ -11,13 +11,15 @@ import importlib.util
 import multiprocessing
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from segue.errors import SegueError
 from segue.runtime.calls import worth_it
-from segue.runtime.context import HERE
+from segue.runtime.context import HERE, Beside
 from segue.runtime.failures import StepProcessError, failure_of, read_failure
 from segue.runtime.resources import shelf_of_process
+from segue.runtime.registry import step_of
 from segue.runtime.spec import Source, StepSpec
 from segue.stores.artifacts import Artifacts
 from segue.values import encode
@@ -88,20 +90,9 @@ def _serve(source: tuple[str, str, str], input: bytes, artifacts: str, parent: i
         return False, encode(failure_of(error), "failure"), spec is not None and worth_it(spec.retry, error)
 
 
-class _Child:
-    """The step's place in the child: it has an artifact store, and no run."""
-
-    in_flow = False
-
-    def __init__(self, root: str) -> None:
-        from pathlib import Path
-
-        self.artifacts = Artifacts(Path(root))
-
-
 async def _call(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any], root: str) -> bytes:
     if root:
-        HERE.set(_Child(root))
+        HERE.set(Beside(Artifacts(Path(root))))
     value = spec.fn(*args, **{**await shelf_of_process().all(spec.uses), **kwargs})
     if asyncio.iscoroutine(value):
         value = await value
@@ -130,4 +121,4 @@ def _find(source: Source) -> StepSpec:
     step: Any = module
     for part in source.name.split("."):
         step = getattr(step, part)
-    return step.spec
+    return step.spec if hasattr(step, "spec") else step_of(step)

@@ -64,3 +64,15 @@ def add_step(spec: StepSpec, *, explicit: bool) -> None:
     if known is not None and _clash(known.fn, spec.fn):
         _refuse("step", spec.name, known.fn, spec.fn)
     _steps[name] = spec
+
+
+def step_of(fn: Callable[..., Any]) -> StepSpec:
+    """The step that was made of a function whose own name still means the function, as ``step(...)(fn)`` leaves it.
+
+    Raises:
+        LookupError: there is none.
+    """
+    for spec in _steps.values():
+        if spec.fn is fn:
+            return spec
+    raise LookupError(f"no step was made of {fn.__module__}.{fn.__qualname__}")

@@ -140,8 +140,6 @@ class Run:
         return call
 
     def _check_home(self) -> None:
-        if self._closed:
-            raise asyncio.CancelledError
         if asyncio._get_running_loop() is not self.loop:  # pyright: ignore[reportPrivateUsage]
             raise NotInFlow(
                 f"a step of run {self.id} was called from another thread or loop than its flow's. Call it in the "
@@ -149,6 +147,8 @@ class Run:
             )
 
     def _look_up(self, asked: Any, input: bytes, same: Callable[[bytes, bytes], bool]) -> None:
+        if self._closed:  # it never comes; raising here would keep a flow that catches everything busy for ever
+            return
         step: StepId = asked.step
         artifacts = self.engine.artifacts
         reference = artifacts.reference(input)
@@ -405,7 +405,8 @@ class Run:
         self.close()
         self._result = (status, data)
         self.engine.journal.change(
-            self, Change(self.id, status, None, None, data, max(self.tape.time, self.engine.clock()))
+            self,
+            Change(self.id, status, None, None, data, max(self.tape.time, self.engine.clock()), parent=self.row.parent),
         )
 
     def fail(self, error: BaseException) -> None:

@@ -52,6 +52,8 @@ class Pool:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads = 0
+        self.busy: set[int] = set()
+        """The threads, by identity, that are at a job now."""
 
     def submit(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         """Do this work on a thread; the future belongs to the running loop."""
@@ -80,6 +82,8 @@ class Pool:
 
     def _serve(self) -> None:
         while (job := self._jobs.get()) is not None:
+            self.busy.add(threading.get_ident())
             _answer(job)
+            self.busy.discard(threading.get_ident())
             del job
             self._idle.release()

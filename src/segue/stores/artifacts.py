@@ -29,6 +29,11 @@ class Artifacts:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @classmethod
+    def beside(cls, database: Path) -> "Artifacts":
+        """The folder that belongs to a database file."""
+        return cls(database.with_name(f"{database.stem}.artifacts"))
+
     def path(self, digest: str) -> Path:
         """Where the bytes of this hash are."""
         if len(digest) != 64 or not all(c in "0123456789abcdef" for c in digest):

@@ -47,6 +47,7 @@ class Change(NamedTuple):
         due: when to wake it, when it parks.
         result: the encoded result or failure, when it ends.
         waits: child runs that it waits for: if one has ended by now, it is queued and not parked.
+        parent: the run that called it, which is queued if it is parked and this is the end.
     """
 
     run: str
@@ -56,6 +57,7 @@ class Change(NamedTuple):
     result: bytes | None = None
     ended: float | None = None
     waits: tuple[str, ...] = ()
+    parent: str | None = None
 
 
 class Batch(NamedTuple):

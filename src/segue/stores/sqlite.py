@@ -5,7 +5,6 @@ busy loop costs more than the statement. The fence is part of that statement. Wr
 file first, since SQLite's own waiting polls (measured with four processes: p99 11 ms against 34).
 """
 
-import fcntl
 import functools
 import os
 import time
@@ -47,8 +46,11 @@ def _padded(count: int) -> int:
 
 @functools.cache
 def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
+    into = f"insert into {table}({','.join(columns)})"
+    if rows == 1:
+        return f"{into} select {','.join('?' * len(columns))} where exists(select 1 from workers where id = ?)"
     return (
-        f"insert into {table}({','.join(columns)}) select * from (values {_values(len(columns), rows)})"
+        f"{into} select * from (values {_values(len(columns), rows)})"
         " where column1 is not null and exists(select 1 from workers where id = ?)"
     )
 
@@ -174,14 +176,13 @@ class SqliteStore(SqliteFile):
         if self._pace > _INLINE_BELOW or not self._lock.acquire(blocking=False):
             return None
         try:
-            if self._flock >= 0:
-                try:
-                    fcntl.flock(self._flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return None
-                fcntl.flock(self._flock, fcntl.LOCK_UN)
-            with translated(self.path):
-                return self._commit(worker, batch)
+            if not self._try_flock():
+                return None
+            try:
+                with translated(self.path):
+                    return self._commit(worker, batch)
+            finally:
+                self._let_flock()
         finally:
             self._lock.release()
 
@@ -200,9 +201,12 @@ class SqliteStore(SqliteFile):
         return rejected
 
     def _apply(self, worker: str, batch: Batch) -> None:
-        if not batch.creates and not batch.changes:
+        if not batch.changes and not (batch.creates and batch.entries):  # one statement is a transaction by itself
             with self._one_process():
-                self._insert_entries(self.db, worker, batch.entries)
+                if batch.entries:
+                    self._insert_entries(self.db, worker, batch.entries)
+                if batch.creates:
+                    self._insert_runs(self.db, worker, batch.creates)
             return
         with self._transaction() as db:
             if batch.creates:
@@ -265,7 +269,8 @@ class SqliteStore(SqliteFile):
             db.execute(_update(rows), values)
             if db.changes() != len(ends):
                 raise Fenced if not self._alive(db, worker) else apsw.ConstraintError("the run has ended already")
-            self._wake_parents(db, [change.run for change in ends])
+            if children := [change.run for change in ends if change.parent is not None]:
+                self._wake_parents(db, children)
         for change in changes:
             if change.status not in TERMINAL:
                 self._leave_memory(db, worker, change)

@@ -67,6 +67,7 @@ class SqliteFile:
         self._lock = threading.Lock()
         self._read_lock = threading.Lock() if path is not None else self._lock
         self._flock = -1
+        self._flocked = False
         self._writers = Pool("segue-writer", 1)
         self._readers = Pool("segue-reader", 1)
 
@@ -156,24 +157,36 @@ class SqliteFile:
             raise StoreError(f"the store {self.url} is closed")
         return self._reader
 
+    def _try_flock(self) -> bool:
+        """Take the lock between processes, if that is possible at once."""
+        if self._flock < 0:
+            return True
+        try:
+            fcntl.flock(self._flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        self._flocked = True
+        return True
+
+    def _let_flock(self) -> None:
+        if self._flock >= 0:
+            self._flocked = False
+            fcntl.flock(self._flock, fcntl.LOCK_UN)
+
     @contextmanager
     def _one_process(self) -> Generator[None, None, None]:
-        if self._flock < 0:
+        if self._flock < 0 or self._flocked:  # the caller has it
             yield
             return
         deadline = time.monotonic() + _BUSY_AFTER
-        while True:
-            try:
-                fcntl.flock(self._flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreBusy(f"another process holds {self.path} for more than {_BUSY_AFTER:g} s") from None
-                time.sleep(0.0005)
+        while not self._try_flock():
+            if time.monotonic() > deadline:
+                raise StoreBusy(f"another process holds {self.path} for more than {_BUSY_AFTER:g} s")
+            time.sleep(0.0005)
         try:
             yield
         finally:
-            fcntl.flock(self._flock, fcntl.LOCK_UN)
+            self._let_flock()
 
     @contextmanager
     def _transaction(self) -> Generator[Database, None, None]:
