@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import segue
-from segue import Permanent, Retry, step
+from segue import File, Permanent, Retry, step
 
 
 @dataclass
@@ -45,3 +45,16 @@ def hangs(folder: str) -> None:
 def fails_with(kind: str) -> None:
     segue.log.info("about to fail")
     raise {"connection": ConnectionError, "value": ValueError, "permanent": Permanent}[kind](kind)
+
+
+@step(process=True)
+def knows() -> list[str]:
+    run = segue.current_run()
+    return [run.id, run.flow, str(run.step), str(run.attempt), segue.idempotency_key()]
+
+
+@step(process=True)
+def saves(folder: str) -> File:
+    path = Path(folder, "made.txt")
+    path.write_text("madehere")
+    return File.save(path)

@@ -1,6 +1,7 @@
 """Steps: what a call gives, their policy in and outside of flows, threads, processes, resources, names."""
 
 import asyncio
+import gc
 import importlib
 import inspect
 import os
@@ -139,6 +140,8 @@ async def test_a_call_that_was_not_awaited_is_named_when_a_step_returns_it() -> 
         with pytest.raises(segue.RunFailed) as failed:
             await on.play(takes_a_call)
     assert "the result of step 'gives_a_call' holds a call that was not awaited" in failed.value.error.message
+    del failed
+    gc.collect()  # the calls are found here, and not in the midst of another test
 
 
 @asynchronous

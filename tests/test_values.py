@@ -157,6 +157,12 @@ class Opaque:
 UTC = dt.UTC
 MOMENT = dt.datetime(2026, 11, 22, 20, 15, 30, 123456, UTC)
 
+
+def named(value: Any, kind: Any) -> str:
+    """A case, the same in every process."""
+    return f"{type(value).__name__} as {getattr(kind, '__name__', kind)}"
+
+
 ROUND_TRIPS: list[tuple[Any, Any]] = [
     (None, None),
     (True, bool),
@@ -245,7 +251,7 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "kind"), ROUND_TRIPS, ids=lambda part: str(part)[:40])
+@pytest.mark.parametrize(("value", "kind"), ROUND_TRIPS, ids=[named(*case) for case in ROUND_TRIPS])
 def test_a_value_comes_back_equal_and_of_the_same_type(value: Any, kind: Any) -> None:
     data, back = Codec(kind, "it").encode(value)
     again = Codec(kind, "it").decode(data)
@@ -454,7 +460,7 @@ REFUSALS: list[tuple[Any, Any, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "kind", "path", "problem"), REFUSALS, ids=lambda part: str(part)[:40])
+@pytest.mark.parametrize(("value", "kind", "path", "problem"), REFUSALS, ids=[named(*case[:2]) for case in REFUSALS])
 def test_what_would_not_come_back_is_refused_with_its_path(value: Any, kind: Any, path: str, problem: str) -> None:
     with pytest.raises(Unstorable) as refusal:
         Codec(kind, "the result of step 'ocr'").encode(value)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 from segue.errors import UsageError
 from segue.policies import Duration, seconds
 from segue.runtime.asked import Call
-from segue.runtime.context import HERE, place
+from segue.runtime.context import HERE, Beside, place
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -109,6 +109,8 @@ def idempotency_key() -> str:
     here = HERE.get()
     if isinstance(here, Call):
         return here.run.idempotency_key(here.step)
+    if isinstance(here, Beside) and here.identity is not None:
+        return here.identity.key
     raise UsageError("idempotency_key() belongs in a step that a flow has called")
 
 
@@ -140,6 +142,9 @@ def current_run() -> RunInfo:
     here = HERE.get()
     if isinstance(here, Call):
         return RunInfo(here.run.id, here.run.spec.name, here.step, here.attempt)
+    if isinstance(here, Beside) and here.identity is not None:
+        run, flow, step, attempt, _ = here.identity
+        return RunInfo(run, flow, step, attempt)
     inside = place()
     if inside is None:
         raise UsageError("current_run() belongs in a flow, or in a step that a flow has called")

@@ -39,10 +39,10 @@ async def life(folder: Path, numbers: range, ways: list[str], pipe: int) -> None
     if "memory" in ways:
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
     jobs.aim(folder / "sink", pipe)
-    async with Engine(f"sqlite:{folder / 'segue.db'}", execute=False) as engine:
+    async with Engine(f"sqlite:{folder / 'segue.db'}", execute=False):
         for way in ways if numbers else ():
             await poison.options(id=f"poison-{way}").start(way)
         for number in numbers:
             await jobs.job.options(id=f"job-{number}").start(number)
-        engine.execute = True
+    async with Engine(f"sqlite:{folder / 'segue.db'}") as engine:
         await jobs.settle(engine)

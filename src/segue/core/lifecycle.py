@@ -23,6 +23,7 @@ class Status(StrEnum):
 
 
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+OPEN = (Status.QUEUED, Status.RUNNING, Status.WAITING)
 
 
 class Event(StrEnum):

@@ -1,7 +1,7 @@
 """Where the running code is: in a flow, in a step, or in neither."""
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from segue.core.branches import Branch
 from segue.stores.artifacts import Artifacts
@@ -34,13 +34,23 @@ class Place(Branch):
         return self.run.engine.artifacts
 
 
+class Identity(NamedTuple):
+    """Which step of which run a step's own process executes."""
+
+    run: str
+    flow: str
+    step: str
+    attempt: int
+    key: str
+
+
 class Beside:
     """In neither, but where files of runs can be found: a step's own process, a report on a run."""
 
     in_flow = False
 
-    def __init__(self, artifacts: Artifacts) -> None:
-        self.artifacts = artifacts
+    def __init__(self, artifacts: Artifacts, identity: Identity | None = None) -> None:
+        self.artifacts, self.identity = artifacts, identity
 
 
 HERE: ContextVar[Here | None] = ContextVar("segue_here", default=None)

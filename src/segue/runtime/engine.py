@@ -144,12 +144,12 @@ class Engine:
         worker = worker_id()
         await self.store.join(worker, self.lease_seconds)
         self.worker = worker
-        self.journal = Journal(self.store, self.worker, lambda: len(self.runs) < 2, self._fenced)
+        self.journal = Journal(self.store, self.worker, lambda: len(self.runs) < 2, lambda: self._fenced(worker))
         ambient = self.ambient
         self._lease = Lease(
             self.store.sibling(),
             self.worker,
-            lost=lambda: self._from_thread(self._fenced),
+            lost=lambda: self._from_thread(self._fenced, worker),
             swept=lambda lost: self._from_thread(self._swept, lost),
             alive=lambda: not ambient.is_closed(),
             watch=self.watch,
@@ -236,7 +236,11 @@ class Engine:
         if crashpoints.armed:
             crashpoints.reach("before-create")
         if options.id is not None:
-            existing = await self.store.create(new)
+            try:
+                existing = await self.store.create(new)
+            except Fenced:  # nothing was written: again, under the worker's next name
+                self._fenced(new.origin)
+                return await self.launch(spec, args, kwargs, options, wait=wait)
             if existing is not None:
                 self._check_same(existing, new, spec)
                 return Ticket(self, spec, existing.id, existing.created)
@@ -354,13 +358,13 @@ class Engine:
             while True:
                 try:
                     return await (self._cancel_if_exists(call) if call.stopping else self._create_if_missing(call))
+                except Fenced:
+                    return None  # its parent has left memory, or does so in a moment
                 except CorruptRecord:
                     raise
                 except StoreError as error:
                     log.warning("child run %s cannot be looked up yet: %s", call.id, error)
                     await asyncio.sleep(AGAIN_AFTER)
-        except Fenced:
-            self._fenced()
         except Exception as error:
             call.ended(Status.FAILED, encode(failure_of(error), "failure"))
         finally:
@@ -487,6 +491,7 @@ class Engine:
     async def _work(self) -> None:
         claim_at = 0.0
         while True:
+            worker = self.worker
             try:
                 now = self.clock()
                 changed = await self.store.changed()
@@ -495,7 +500,7 @@ class Engine:
                     claim_at = now + 1.0
                     await self._look(now)
             except Fenced:
-                self._fenced()
+                self._fenced(worker)
             except StoreError as error:
                 log.warning("the store cannot be read yet: %s", error)
             except Exception:
@@ -572,9 +577,9 @@ class Engine:
                 log.warning("run %s of %r is taken over from a worker that died", run.run, run.flow)
         self._nudge.set()
 
-    def _fenced(self) -> None:
+    def _fenced(self, worker: str) -> None:
         """The lease is lost: others may own our runs by now. Drop them, and begin again under another name."""
-        if not self._open or self.journal.worker != self.worker:
+        if not self._open or not worker or worker != self.worker:  # we know
             return
         log.error("worker %s lost its lease; %d runs are left to others", self.worker, len(self.runs))
         self.worker = ""

@@ -49,8 +49,10 @@ class Stopwatch:
 
     def stop(self) -> bool:
         """It has given the loop back. True: an error was thrown into it meanwhile."""
+        since, self._since = self._since, None
+        if since is None or time.monotonic() - since < PATIENCE / 2:
+            return False  # too early for the other thread to have thrown anything
         with self._lock:
-            self._since = None
             thrown, self._thrown = self._thrown, False
             if thrown:  # it may not have arrived yet: take it back, or it would hit whatever runs next
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), None)

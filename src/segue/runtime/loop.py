@@ -97,6 +97,31 @@ def _called_by_as_completed() -> bool:
     return frame is not None and frame.f_code.co_name in ("as_completed", "__init__")
 
 
+class Soon:
+    """A callback in the queue. Slimmer than ``asyncio.Handle``, of which a flow needs only ``cancel``."""
+
+    __slots__ = ("_args", "_callback", "_cancelled", "_context", "_loop")
+
+    def __init__(self, callback: Any, args: tuple[Any, ...], loop: "RunLoop", context: Context | None) -> None:
+        self._callback, self._args, self._loop = callback, args, loop
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def _run(self) -> None:
+        try:
+            self._context.run(self._callback, *self._args)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self._loop.call_exception_handler({"message": f"{self._callback!r} failed", "exception": error})
+
+
 def _let_go(_generator: Any) -> None:
     """The garbage collector found an async generator half-way: its ``finally`` does not run at a random moment."""
 
@@ -107,7 +132,7 @@ class RunLoop(asyncio.AbstractEventLoop):
     def __init__(self, run: Owner, now: float) -> None:
         self.run = run
         self.now = now
-        self._queue: deque[asyncio.Handle] = deque()
+        self._queue: deque[Any] = deque()
 
     # What asyncio asks of a loop
 
@@ -123,8 +148,8 @@ class RunLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.now
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+        handle = Soon(callback, args, self, context)
         self._queue.append(handle)
         return handle
 
@@ -173,23 +198,27 @@ class RunLoop(asyncio.AbstractEventLoop):
         """A timer fires: its callback is next."""
         self._queue.append(timer)
 
+    def enter(self) -> Any:
+        """Become the running loop, for ``drain``; what it gives goes back to ``leave``."""
+        outer = events._get_running_loop(), sys.get_asyncgen_hooks()  # pyright: ignore[reportPrivateUsage]
+        events._set_running_loop(self)  # pyright: ignore[reportPrivateUsage]
+        sys.set_asyncgen_hooks(None, _let_go)
+        return outer
+
+    @staticmethod
+    def leave(outer: Any) -> None:
+        """Give back to the loop that ran before."""
+        loop, hooks = outer
+        sys.set_asyncgen_hooks(*hooks)
+        events._set_running_loop(loop)  # pyright: ignore[reportPrivateUsage]
+
     def drain(self) -> None:
         """Run every callback, and those that they add, until none is left: the flow has settled."""
         queue = self._queue
-        if not queue:
-            return
-        outer = events._get_running_loop()  # pyright: ignore[reportPrivateUsage]
-        hooks = sys.get_asyncgen_hooks()
-        events._set_running_loop(self)  # pyright: ignore[reportPrivateUsage]
-        sys.set_asyncgen_hooks(None, _let_go)
-        try:
-            while queue:
-                handle = queue.popleft()
-                if not handle._cancelled:  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownMemberType]
-                    handle._run()  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownMemberType]
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            events._set_running_loop(outer)  # pyright: ignore[reportPrivateUsage]
+        while queue:
+            handle = queue.popleft()
+            if not handle._cancelled:
+                handle._run()
 
     def clear(self) -> None:
         """Drop what is queued: the run has left memory."""

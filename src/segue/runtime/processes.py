@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from segue.errors import SegueError
+from segue.runtime.asked import Call
 from segue.runtime.calls import worth_it
-from segue.runtime.context import HERE, Beside
+from segue.runtime.context import HERE, Beside, Identity
 from segue.runtime.failures import StepProcessError, failure_of, read_failure
-from segue.runtime.resources import shelf_of_process
 from segue.runtime.registry import step_of
+from segue.runtime.resources import shelf_of_process
 from segue.runtime.spec import Source, StepSpec
 from segue.stores.artifacts import Artifacts
 from segue.values import encode
@@ -56,8 +57,11 @@ async def in_process(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, An
     here = HERE.get()
     root = str(here.artifacts.root) if here is not None else ""
     input = spec.inputs.encode_typed(args, kwargs)
-    source = source_of(spec.fn)
-    future = _shared_pool().schedule(_serve, args=(tuple(source), input, root, os.getpid()))
+    identity = None
+    if isinstance(here, Call):
+        run = here.run
+        identity = (run.id, run.spec.name, here.step, here.attempt, run.idempotency_key(here.step))
+    future = _shared_pool().schedule(_serve, args=(tuple(source_of(spec.fn)), input, root, identity))
     try:
         good, data, again = await asyncio.wrap_future(cast("Any", future))
     except asyncio.CancelledError:
@@ -79,20 +83,22 @@ def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
-def _serve(source: tuple[str, str, str], input: bytes, artifacts: str, parent: int) -> tuple[bool, bytes, bool]:
+def _serve(
+    source: tuple[str, str, str], input: bytes, root: str, identity: tuple[str, str, str, int, str] | None
+) -> tuple[bool, bytes, bool]:
     """In the child: find the function, call it, answer in bytes."""
     spec = None
     try:
         spec = _find(Source(*source))
         args, kwargs = spec.inputs.decode(input)
-        return True, _loop().run_until_complete(_call(spec, args, kwargs, artifacts)), False
+        known = Identity(*identity) if identity is not None else None
+        HERE.set(Beside(Artifacts(Path(root)), known) if root else None)
+        return True, _loop().run_until_complete(_call(spec, args, kwargs)), False
     except BaseException as error:
         return False, encode(failure_of(error), "failure"), spec is not None and worth_it(spec.retry, error)
 
 
-async def _call(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any], root: str) -> bytes:
-    if root:
-        HERE.set(Beside(Artifacts(Path(root))))
+async def _call(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     value = spec.fn(*args, **{**await shelf_of_process().all(spec.uses), **kwargs})
     if asyncio.iscoroutine(value):
         value = await value

@@ -288,10 +288,13 @@ class Run:
         """Hand over what can be handed over, one entry at a time, until the flow has settled."""
         if self._closed or self._result is not None:
             return
+        outer = self.loop.enter()
         try:
             self._turn()
         except (KeyboardInterrupt, SystemExit) as error:
             self._finish(Status.FAILED, error)
+        finally:
+            self.loop.leave(outer)
         if self._result is None and not self._closed:
             self.start_held()
 
@@ -457,10 +460,13 @@ class Run:
                 break
             for task in alive:
                 task.cancel()
+            outer = self.loop.enter()
             try:
                 self.loop.drain()
             except (KeyboardInterrupt, SystemExit):
                 continue
+            finally:
+                self.loop.leave(outer)
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.exception()  # it has been seen

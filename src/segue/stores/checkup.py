@@ -218,7 +218,7 @@ def _workers(db: Database) -> Finding:
 
 
 def _unfinished(db: Database) -> Finding:
-    running = _count(db, "runs where status = 'running'")
+    running = _count(db, "runs where worker is not null")
     waiting = _count(db, "runs where status = 'waiting'")
     idle = _count(db, f"runs where status = 'queued' and due <= {time.time()!r}")
     orphaned = _orphaned(db)
@@ -232,7 +232,7 @@ def _unfinished(db: Database) -> Finding:
 
 def _orphaned(db: Database) -> int:
     dead = _dead_workers(db)
-    rows = db.execute("select worker from runs where status = 'running'")
+    rows = db.execute("select worker from runs where worker is not null")
     return sum(worker in dead for (worker,) in rows)
 
 

@@ -15,18 +15,23 @@ from zlib import crc32
 import apsw
 
 from segue.core.entries import OUTCOMES, Entry, Kind
-from segue.core.lifecycle import TERMINAL, Status, after_loss
+from segue.core.lifecycle import OPEN, TERMINAL, Status, after_loss
 from segue.errors import CorruptRecord, Failure, Fenced
 from segue.runtime import crashpoints
 from segue.stores.base import Batch, Change, Lost, NewRun, Query, Row
 from segue.stores.machine import birth, machine
-from segue.stores.sqlite_file import Database, SqliteFile, translated
+from segue.stores.sqlite_file import Database, SqliteFile, translate
 from segue.values import encode
 
 _ROW = ", ".join(Row._fields)
 _SUMMARY = _ROW.replace(" input,", " x'' as input,").replace(" result,", " null as result,")
 _CREATE = (*NewRun._fields, "claims", "claim_seq", "losses")
 _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would be felt by the caller's loop
+
+
+_FENCE = "exists(select 1 from workers where id = ?)"
+_END = "status = {}, result = {}, ended = {}, worker = null, reason = null"
+_END_ONE = f"update runs set {_END.format('?', '?', '?')} where id = ? and status = 'running' and {_FENCE}"
 
 
 def _checksum(step: str, input: bytes | None, output: bytes | None) -> int:
@@ -48,19 +53,18 @@ def _padded(count: int) -> int:
 def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
     into = f"insert into {table}({','.join(columns)})"
     if rows == 1:
-        return f"{into} select {','.join('?' * len(columns))} where exists(select 1 from workers where id = ?)"
-    return (
-        f"{into} select * from (values {_values(len(columns), rows)})"
-        " where column1 is not null and exists(select 1 from workers where id = ?)"
-    )
+        return f"{into} select {','.join('?' * len(columns))} where {_FENCE}"
+    return f"{into} select * from (values {_values(len(columns), rows)}) where column1 is not null and {_FENCE}"
 
 
 @functools.cache
-def _update(rows: int) -> str:
+def _end(rows: int) -> str:
+    """The ends of so many runs: each a row of status, result, time and id."""
+    if rows == 1:
+        return _END_ONE
     return (
-        "update runs set status = v.column2, result = v.column3, ended = v.column4, worker = null, reason = null"
-        f" from (values {_values(4, rows)}) as v"
-        " where runs.id = v.column1 and runs.status = 'running' and exists(select 1 from workers where id = ?)"
+        f"update runs set {_END.format('v.column1', 'v.column2', 'v.column3')} from (values {_values(4, rows)}) as v"
+        f" where runs.id = v.column4 and runs.status = 'running' and {_FENCE}"
     )
 
 
@@ -179,8 +183,9 @@ class SqliteStore(SqliteFile):
             if not self._try_flock():
                 return None
             try:
-                with translated(self.path):
-                    return self._commit(worker, batch)
+                return self._commit(worker, batch)
+            except apsw.Error as error:
+                raise translate(error, self.path) from error
             finally:
                 self._let_flock()
         finally:
@@ -263,10 +268,10 @@ class SqliteStore(SqliteFile):
             rows = _padded(len(ends))
             values: list[Any] = []
             for change in ends:
-                values += (change.run, change.status, change.result, change.ended)
+                values += (change.status, change.result, change.ended, change.run)
             values += (None,) * (4 * (rows - len(ends)))
             values.append(worker)
-            db.execute(_update(rows), values)
+            db.execute(_end(rows), values)
             if db.changes() != len(ends):
                 raise Fenced if not self._alive(db, worker) else apsw.ConstraintError("the run has ended already")
             if children := [change.run for change in ends if change.parent is not None]:
@@ -276,13 +281,14 @@ class SqliteStore(SqliteFile):
                 self._leave_memory(db, worker, change)
 
     def _leave_memory(self, db: Database, worker: str, change: Change) -> None:
-        status = change.status
+        status, reason, due = change.status, change.reason, change.due
         if status is Status.WAITING and self._any_ended(db, change.waits):
-            status = Status.QUEUED  # else the wake-up between our last look and this write would be lost
+            # else the wake-up between our last look and this write would be lost
+            status, reason, due = Status.QUEUED, None, 0.0
         db.execute(
             "update runs set status = ?, reason = ?, due = coalesce(?, due), worker = null where id = ?"
             " and status = 'running' and exists(select 1 from workers where id = ?)",
-            (status, change.reason, change.due, change.run, worker),
+            (status, reason, due, change.run, worker),
         )
         _fence(db, 1)
 
@@ -321,28 +327,43 @@ class SqliteStore(SqliteFile):
             if not self._alive(db, worker):
                 raise Fenced
             rows: list[Row] = []
-            for row in self._claimable(db, flows, limit, origin):
-                if row.losses > 1:
-                    if suspects <= 0:
-                        continue
-                    suspects -= 1
-                if row.concurrency is not None and self._running(db, row.flow) >= row.concurrency:
-                    continue
-                rows.append(self._own(db, worker, row))
+            full: set[str] = set()
+            passed_over = True
+            while passed_over and len(rows) < limit:  # what may not be claimed must not hold up what is behind it
+                passed_over = False
+                for row in self._claimable(db, flows, limit - len(rows), origin, full, suspects > 0):
+                    if row.concurrency is not None and self._running(db, row.flow) >= row.concurrency:
+                        full.add(row.flow)
+                        passed_over = True
+                    elif row.losses > 1 and suspects <= 0:
+                        passed_over = True
+                    else:
+                        suspects -= row.losses > 1
+                        rows.append(self._own(db, worker, row))
         crashpoints.reach("after-claim")
         return rows
 
-    def _claimable(self, db: Database, flows: Collection[str] | None, limit: int, origin: str | None) -> list[Row]:
+    def _claimable(
+        self,
+        db: Database,
+        flows: Collection[str] | None,
+        limit: int,
+        origin: str | None,
+        full: Collection[str] = (),
+        suspects: bool = True,
+    ) -> list[Row]:
         known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
         mine = "" if origin is None else " and origin = ?"
-        rest = (*(flows or ()), *(() if origin is None else (origin,)), limit)
-        query = (
-            f"select {_ROW} from runs where status = 'queued' and due <= ?{known}{mine}"
-            " order by priority desc, due, number limit ?"
+        free = f" and (concurrency is null or flow not in ({','.join('?' * len(full))}))" if full else ""
+        safe = "" if suspects else " and losses <= 1"
+        given = (self.clock(), *(flows or ()), *(() if origin is None else (origin,)), *full, limit)
+        rest = f"due <= ?{known}{mine}{free}{safe}"
+        queued = (
+            f"select {_ROW} from runs where status = 'queued' and {rest} order by priority desc, due, number limit ?"
         )
-        rows = [_row(row) for row in db.execute(query, (self.clock(), *rest))]
-        query = f"select {_ROW} from runs where status = 'waiting' and due <= ?{known}{mine} order by due limit ?"
-        return (rows + [_row(row) for row in db.execute(query, (self.clock(), *rest))])[:limit]
+        waiting = f"select {_ROW} from runs where status = 'waiting' and {rest} order by due limit ?"
+        rows = [_row(row) for query in (queued, waiting) for row in db.execute(query, given)]
+        return sorted(rows, key=lambda row: (-row.priority, row.due))[:limit]
 
     @staticmethod
     def _running(db: Database, flow: str) -> int:
@@ -398,8 +419,7 @@ class SqliteStore(SqliteFile):
             where.append("flow = ?")
             values.append(query.flow)
         if query.status:
-            where.append(f"status in ({','.join('?' * len(query.status))})")
-            values += query.status
+            where.append(_standing(query.status))
         if query.parent is not None:
             where.append("parent = ?")
             values.append(query.parent)
@@ -429,7 +449,7 @@ class SqliteStore(SqliteFile):
     def _unfinished(self, flows: Collection[str] | None) -> list[Row]:
         lapsed = set(self._lapsed(self.reader))
         known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
-        query = f"select {_SUMMARY} from runs where status in ('queued', 'running', 'waiting'){known} order by number"
+        query = f"select {_SUMMARY} from runs where {_standing(OPEN)}{known} order by number"
         rows = [_row(row) for row in self.reader.execute(query, tuple(flows or ()))]
         now = self.clock()
         return [
@@ -474,6 +494,15 @@ class _Shared(SqliteStore):
 
 _ENTRY = ("run", *Entry._fields)
 _KINDS = frozenset(Kind)
+
+
+def _standing(statuses: Collection[Status]) -> str:
+    """The condition for runs in one of these states, by the index that each has; completed ones have none."""
+    if Status.COMPLETED in statuses:
+        return f"status in ({','.join(repr(str(status)) for status in statuses)})"
+    owned = "worker is not null"
+    each = [owned if status is Status.RUNNING else f"status = '{status}'" for status in statuses]
+    return f"number in ({' union all '.join(f'select number from runs where {part}' for part in each)})"
 
 
 def _created(run: NewRun) -> tuple[Any, ...]:

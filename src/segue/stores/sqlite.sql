@@ -30,8 +30,10 @@ create index if not exists runs_queued  on runs(priority desc, due, number) wher
 create index if not exists runs_waiting on runs(due)                        where status = 'waiting';
 create index if not exists runs_owned   on runs(worker)                     where worker is not null;
 create index if not exists runs_parent  on runs(parent)                     where parent is not null;
-create index if not exists runs_status  on runs(status, number);
+create index if not exists runs_failed  on runs(number)                     where status = 'failed';
+create index if not exists runs_cancelled on runs(number)                   where status = 'cancelled';
 create index if not exists runs_flow    on runs(flow, number);
+-- Each index that a completed run is in costs a page at its beginning and its end: so the rest are partial.
 
 create table if not exists entries(
   run      text not null,

@@ -90,7 +90,7 @@ class SqliteFile:
             with self._one_process():
                 self._db = self._connect(str(self.path))
                 self._db.pragma("journal_mode", "wal")
-                self._db.pragma("wal_autocheckpoint", 4000)
+                self._db.pragma("wal_autocheckpoint", 1000)
                 self._schema(self._db)
             self._reader = self._connect(str(self.path))
         if self.path is None:
@@ -140,8 +140,11 @@ class SqliteFile:
 
     async def _on(self, pool: Pool, lock: threading.Lock, work: Callable[..., T], args: tuple[Any, ...]) -> T:
         def locked() -> T:
-            with lock, translated(self.path):
-                return work(*args)
+            with lock:
+                try:
+                    return work(*args)
+                except apsw.Error as error:
+                    raise translate(error, self.path) from error
 
         return locked() if self.blocking else await pool.submit(locked)
 
@@ -202,20 +205,15 @@ class SqliteFile:
                 raise
 
 
-@contextmanager
-def translated(path: Path | None) -> Generator[None, None, None]:
-    """SQLite's errors as ours, saying what to do."""
-    try:
-        yield
-    except apsw.BusyError as error:
-        raise StoreBusy(f"another process holds {path} for more than {_BUSY_AFTER:g} s") from error
-    except apsw.FullError as error:
-        raise StoreFull(f"no room left on the disk of {path}; free some, and what waits goes on by itself") from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise CorruptRecord(f"{path} is damaged ({error}); check it with: segue doctor") from error
-    except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
-        if path is not None and shutil.disk_usage(path.parent).free < 1 << 20:
-            raise StoreFull(
-                f"no room left on the disk of {path}; free some, and what waits goes on by itself"
-            ) from error
-        raise StoreError(f"{path}: {error}") from error
+def translate(error: apsw.Error, path: Path | None) -> StoreError:
+    """SQLite's error as ours, saying what to do."""
+    full = f"no room left on the disk of {path}; free some, and what waits goes on by itself"
+    if isinstance(error, apsw.BusyError):
+        return StoreBusy(f"another process holds {path} for more than {_BUSY_AFTER:g} s")
+    if isinstance(error, apsw.FullError):
+        return StoreFull(full)
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return CorruptRecord(f"{path} is damaged ({error}); check it with: segue doctor")
+    if path is not None and isinstance(error, apsw.IOError) and shutil.disk_usage(path.parent).free < 1 << 20:
+        return StoreFull(full)
+    return StoreError(f"{path}: {error}")

@@ -110,7 +110,7 @@ class StorePromises:
     @staticmethod
     async def claims(store: Store, worker: str = "w", **given: Any) -> list[str]:
         """The ids of the runs that a claim gives."""
-        asked = {"flows": ["flow"], "limit": 10, "origin": None, "suspects": 1, **given}
+        asked: dict[str, Any] = {"flows": ["flow"], "limit": 10, "origin": None, "suspects": 1, **given}
         return [row.id for row in await store.claim(worker, **asked)]
 
     # Runs and entries
@@ -300,6 +300,7 @@ class StorePromises:
     def test_a_run_whose_step_takes_down_its_workers_ends_and_names_the_step(self) -> None:
         async def scene(store: Store) -> None:
             await self.running(store, "a")
+            lost = None
             await self.dies(store)
             for loss in range(1, LOSSES_ALLOWED):
                 worker = f"w{loss}"
@@ -314,6 +315,7 @@ class StorePromises:
                 (lost,) = await store.sweep()
                 assert lost.step == "poison"
             row = await self.row(store, "a")
+            assert lost is not None
             assert (lost.status, row.status, row.losses) == (Status.FAILED, Status.FAILED, LOSSES_ALLOWED)
             assert row.result is not None
             assert b"poison" in row.result
@@ -452,6 +454,17 @@ class StorePromises:
             self.clock.now += 61
             assert await self.claims(store) == ["a"]
             assert (await self.row(store, "a")).reason is None
+
+        self.play(scene)
+
+    def test_a_run_whose_time_has_come_is_not_held_up_by_the_queue(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "slept")
+            await self.write(store, changes=[Change("slept", Status.WAITING, "sleeps", self.clock() + 1)])
+            self.clock.now += 5
+            for n in range(5):
+                await store.create(self.new(str(n), due=self.clock()))
+            assert await self.claims(store, limit=2) == ["slept", "0"]
 
         self.play(scene)
 

@@ -1,0 +1,196 @@
+"""A full disk: what runs waits, what is new is refused with the reason, and all goes on when there is room."""
+
+import asyncio
+import logging
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from segue import Engine, StoreFull, flow, step
+from segue.runtime import engine as engines
+from segue.stores.artifacts import SPILL
+from segue.stores.sqlite import SqliteStore
+
+BODIES: list[str] = []
+PADDING = "x" * 20_000
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "AGAIN_AFTER", 0.02)
+
+
+@step
+async def fill(name: str, number: int) -> str:
+    BODIES.append(f"{name}/{number}")
+    return PADDING
+
+
+@step
+async def long_value(name: str, size: int) -> bytes:
+    BODIES.append(f"{name}/long")
+    return name.encode() * size
+
+
+@flow
+async def filling(name: str, steps: int) -> int:
+    total = 0
+    for number in range(steps):
+        total += len(await fill(name, number))
+    return total
+
+
+@flow
+async def parent(name: str) -> int:
+    return await filling(name, 3) + await filling(name + "'", 3)
+
+
+@flow
+async def long_flow(name: str) -> bytes:
+    return await long_value(name, SPILL) + b"."
+
+
+@asynccontextmanager
+async def full_then_free(path: Path) -> AsyncIterator[tuple[Engine, Callable[[], None]]]:
+    """An engine on a file that may not grow any more; and how to let it."""
+    store = SqliteStore(path)
+    async with asyncio.timeout(60), Engine(store) as engine:
+        db = cast("Any", store.db)
+        db.pragma("wal_checkpoint")
+        db.pragma("max_page_count", db.pragma("page_count") + 12)
+        yield engine, lambda: db.pragma("max_page_count", 2**31)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Give the loop turns until it holds; the caller bounds the time."""
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def test_running_runs_wait_new_ones_are_refused_and_all_go_on_without_a_restart(tmp_path: Path) -> None:
+    async def main() -> None:
+        BODIES.clear()
+        async with full_then_free(tmp_path / "a.db") as (engine, free):
+            started = [await filling.start(f"r{n}", 6) for n in range(3)]
+            family = await parent.start("p")
+            await until(lambda: engine.journal.trouble is not None)
+            assert isinstance(engine.journal.trouble, StoreFull)
+            for refused in (filling.start("new", 1), filling.options(id="new").start("new", 1), filling("new", 1)):
+                with pytest.raises(StoreFull, match="no room left"):
+                    await refused
+            assert [await handle.status() for handle in started] == ["running"] * 3
+            assert engine.journal.trouble is not None
+            free()
+            assert [await handle.result() for handle in started] == [6 * len(PADDING)] * 3
+            assert await family.result() == 6 * len(PADDING)
+            assert await filling("new", 1) == len(PADDING)
+        assert len(BODIES) == len(set(BODIES)) == 3 * 6 + 6 + 1, "a body ran twice, or not at all"
+
+    asyncio.run(main())
+
+
+def test_a_run_refused_for_want_of_room_does_not_come_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        BODIES.clear()
+        async with full_then_free(tmp_path / "a.db") as (engine, free):
+            calls = [asyncio.create_task(filling(f"r{n}", 2)) for n in range(200)]
+            found = await asyncio.gather(*calls[:1], return_exceptions=True)
+            await until(lambda: engine.journal.trouble is not None)
+            free()
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            refused = sum(isinstance(result, StoreFull) for result in found)
+            assert all(result == 2 * len(PADDING) or isinstance(result, StoreFull) for result in found)
+            db = cast("Any", cast("SqliteStore", engine.store).db)
+            assert next(iter(db.execute("select count(*), sum(status = 'completed') from runs"))) == (
+                200 - refused,
+                200 - refused,
+            )
+
+    asyncio.run(main())
+
+
+def test_an_engine_closes_while_the_disk_is_full_and_the_next_goes_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        BODIES.clear()
+        path = tmp_path / "a.db"
+        async with full_then_free(path) as (engine, _):
+            handle = await filling.start("r", 20)
+            await until(lambda: engine.journal.trouble is not None)
+        async with asyncio.timeout(30), Engine(f"sqlite:{path}"):
+            assert await (await filling.handle(handle.id)).result() == 20 * len(PADDING)
+        assert len(set(BODIES)) == 20
+        assert len(BODIES) <= 21, "only the step whose record found no room may run again"
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 4 MB; only root can have one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no tmpfs here: {made.stderr.decode()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_file_system_that_is_really_full(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+
+    async def main() -> None:
+        BODIES.clear()
+        async with asyncio.timeout(60), Engine(f"sqlite:{disk / 'a.db'}") as engine:
+            before = await long_flow("b")
+            ballast = disk / "ballast"
+            with ballast.open("wb", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(b"\0" * 4096)
+                except OSError:
+                    pass
+            started = [asyncio.create_task(long_flow.options(id=f"l{n}")(f"{n}")) for n in range(2)]
+            with pytest.raises(StoreFull):
+                while True:
+                    await filling.start("new", 1)
+            os.truncate(ballast, 0)
+            for n, call in enumerate(started):
+                result = (await asyncio.gather(call, return_exceptions=True))[0]
+                if isinstance(result, StoreFull):  # it was not acknowledged
+                    result = await long_flow.options(id=f"l{n}")(f"{n}")
+                assert result == str(n).encode() * SPILL + b"."
+            assert before == b"b" * SPILL + b"."
+            while engine.runs:
+                await asyncio.sleep(0)
+        assert BODIES.count("0/long") == BODIES.count("1/long") == 1
+
+    asyncio.run(main())
+
+
+def test_a_long_value_waits_for_room_and_its_step_does_not_run_again(
+    disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        BODIES.clear()
+        async with asyncio.timeout(60), Engine(f"sqlite:{disk / 'a.db'}"):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(logging.getLogger("segue"), "propagate", True)
+                big = await long_flow.start("much")  # 1 MB, twice
+                assert len(await big.result()) == 4 * SPILL + 1
+                more = await long_flow.start("more and more")  # 3.4 MB do not fit beside it
+                while "cannot be written yet" not in caplog.text:
+                    await asyncio.sleep(0)
+                assert await more.status() == "running"
+                subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+                assert len(await more.result()) == 13 * SPILL + 1
+        assert BODIES == ["much/long", "more and more/long"]
+
+    asyncio.run(main())
