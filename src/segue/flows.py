@@ -1,5 +1,6 @@
 """``@flow``: an async function whose runs survive, and the handles on them."""
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial, update_wrapper
@@ -92,7 +93,11 @@ class Flow(Generic[P, R]):
         here = HERE.get()
         if here is not None and here.in_flow:
             place = cast("Place", here)
-            return await place.run.await_call(place.run.ask_child(place, self.spec, args, kwargs, self._options))
+            call = place.run.ask_child(place, self.spec, args, kwargs, self._options)
+            try:
+                return await call.future
+            except asyncio.CancelledError:
+                await place.run.abandon(call)
         engine = await current()
         return await on_engine(engine, self._finish(engine, args, kwargs))
 

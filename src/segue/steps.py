@@ -1,5 +1,6 @@
 """``@step``: a function as a step, and ``@resource``: what steps share."""
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial, update_wrapper
@@ -45,8 +46,11 @@ class Step(Generic[P, R]):
             _refuse_coroutines(self.spec.name, args, kwargs)
             return await outside(self.spec, args, kwargs)
         place = cast("Place", here)
-        run = place.run
-        return await run.await_call(run.ask(place, self.spec, args, kwargs))
+        call = place.run.ask(place, self.spec, args, kwargs)
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            await place.run.abandon(call)
 
     def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it and wait for the result, from code that is not async."""

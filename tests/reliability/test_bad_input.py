@@ -5,6 +5,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -436,5 +437,31 @@ def test_the_late_end_of_an_attempt_given_up_is_not_the_next_attempts(
         assert await ask_late() == 2
         assert LATE["attempts"] == 2
         assert await good(1) == 2
+
+    on_engine(main)
+
+
+WHO: ContextVar[str] = ContextVar("who", default="nobody")
+
+
+@step
+async def be(name: str) -> str:
+    before = WHO.get()
+    WHO.set(name)
+    await asyncio.sleep(0)
+    return before
+
+
+@flow
+async def ask_who(name: str) -> list[str]:
+    return [await be(name) for _ in range(5)]
+
+
+def test_what_a_step_sets_in_its_context_stays_there() -> None:
+    """A user's name or a trace's span must not turn up in the next step, or in another's run."""
+
+    async def main() -> None:
+        calls = [ask_who(f"user {n}") for n in range(20)]
+        assert await asyncio.gather(*calls) == [["nobody"] * 5] * 20
 
     on_engine(main)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 from segue.core.entries import Entry, Kind
@@ -73,6 +72,7 @@ class Call:
         "handle",
         "input",
         "kwargs",
+        "live",
         "over",
         "recorded",
         "recorded_input",
@@ -90,7 +90,7 @@ class Call:
         self.run, self.spec, self.step = run, spec, step
         self.args, self.kwargs, self.input = args, kwargs, input
         self.future: asyncio.Future[Any] = run.loop.create_future()
-        self.attempt = 0
+        self.attempt = self.live = 0
         self.began = self.started = 0.0
         self.task: asyncio.Task[None] | None = None
         self.handle: asyncio.TimerHandle | None = None
@@ -117,13 +117,14 @@ class Call:
         run = self.run
         self.handle = None
         self.attempt += 1
+        self.live = self.attempt
         self.stopping, self.entered = None, False
         self.started = run.engine.clock()
         if not self.began:
             self.began = self.started
-        context = copy_context()
+        context = run.engine.context.copy()
         context.run(HERE.set, self)
-        self.task = run.engine.ambient.create_task(self._body(), context=context)
+        self.task = run.engine.ambient.create_task(self._body(self.attempt), context=context)
         if not self.spec.uses or self.spec.form == "process":
             self._limit()
         if run.engine.watchers:
@@ -135,7 +136,7 @@ class Call:
         if limit is not None:
             self.handle = self.run.engine.ambient.call_later(limit, self._stop, "timeout")
 
-    async def _body(self) -> None:
+    async def _body(self, attempt: int) -> None:
         self.entered = True
         kwargs = self.kwargs
         try:
@@ -149,7 +150,7 @@ class Call:
             value = await self.spec.begin(*self.args, **kwargs)
             if crashpoints.armed:
                 crashpoints.reach("after-body")
-            if asyncio.current_task() is not self.task:  # it was given up, and another attempt may be under way
+            if self.live != attempt:  # it was given up, and another attempt may be under way
                 return
             if self.stopping == "timeout":
                 raise TimeoutError
@@ -160,7 +161,7 @@ class Call:
             if len(data) > SPILL:
                 data = await self._spilled(data)
         except BaseException as error:
-            if asyncio.current_task() is self.task:
+            if self.live == attempt:
                 self._failed(error)
             return
         if not self.over:
@@ -254,6 +255,7 @@ class Call:
 
     def _deaf(self) -> None:
         note = f"it did not stop within {GRACE:g} s and is still running"
+        self.live = 0
         if self.stopping == "timeout":
             self.task = None
             self._timed_out(note)

@@ -43,6 +43,9 @@ async def current() -> Engine:
         return engine
     if _implicit is not None and _implicit.is_open:
         return _implicit
+    if _in_notebook() and asyncio.get_running_loop() is not _background:
+        # a cell may await a flow and the next call flow.run(), which blocks the notebook's loop: not the engine's too
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(current(), _loop()))
     with _guard:
         if _opening is None or _implicit is None or not _same_loop(_opening):
             _opening = asyncio.Lock()
@@ -132,11 +135,12 @@ def run_sync(coro: Coroutine[Any, Any, T], what: str) -> T:
         UsageError: an event loop is running here; the caller can await.
     """
     try:
-        asyncio.get_running_loop()
+        here = asyncio.get_running_loop()
     except RuntimeError:
         pass
     else:
-        if not _in_notebook():
+        engine = entered()
+        if not _in_notebook() or (engine is not None and engine.ambient is here):
             coro.close()
             raise UsageError(f"{what} blocks, and an event loop is running here: use await instead")
     future: Future[T] = asyncio.run_coroutine_threadsafe(coro, _loop())

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from segue.core.entries import Entry
 from segue.errors import Fenced, StoreError
-from segue.stores.base import Batch, Change, NewRun, Store
+from segue.stores.base import Batch, Change, Commit, NewRun, Store
 
 log = logging.getLogger("segue")
 
@@ -90,9 +90,10 @@ class Journal:
             if rejected is not None:
                 self._settle(writers, rejected)
                 return
-            self._task = asyncio.get_running_loop().create_task(self._commit(batch, writers))
         else:
-            self._task = asyncio.get_running_loop().create_task(self._commit(*self._take()))
+            batch, writers = self._take()
+        on_its_way = self.store.commit(self.worker, batch)
+        self._task = asyncio.get_running_loop().create_task(self._commit(on_its_way, batch, writers))
 
     async def drained(self) -> None:
         """Wait until all that was written is durable, or can't be."""
@@ -118,14 +119,18 @@ class Journal:
         self._creates, self._entries, self._changes, self._writers = [], [], [], {}
         return batch, writers
 
-    async def _commit(self, batch: Batch, writers: dict[Writer, int]) -> None:
+    async def _commit(self, on_its_way: Commit, batch: Batch, writers: dict[Writer, int]) -> None:
         try:
             while True:
-                rejected = await self._commit_one(batch, writers)
-                self._settle(writers, rejected)
-                if not self._writers or not self._open:
+                rejected = await self._arrived(on_its_way, batch, writers)
+                before = writers
+                more = bool(self._writers) and self._open
+                if more:  # the writer's thread goes on while the loop deals with what has arrived
+                    batch, writers = self._take()
+                    on_its_way = self.store.commit(self.worker, batch)
+                self._settle(before, rejected)
+                if not more:
                     return
-                batch, writers = self._take()
         except Fenced:
             self._refuse(batch.creates, writers, StoreError("this worker lost its lease before the run was written"))
             self.close()
@@ -133,12 +138,12 @@ class Journal:
         finally:
             self._task = None
 
-    async def _commit_one(self, batch: Batch, writers: dict[Writer, int]) -> dict[str, str]:
-        """Commit, however long the store needs to recover; runs not yet acknowledged are refused meanwhile."""
+    async def _arrived(self, on_its_way: Commit, batch: Batch, writers: dict[Writer, int]) -> dict[str, str]:
+        """Wait until a batch is written, however long that takes; runs not yet acknowledged are refused meanwhile."""
         pause = _FIRST_PAUSE
         while True:
             try:
-                rejected = await self.store.commit(self.worker, batch)
+                rejected = await on_its_way
             except StoreError as error:
                 if self.trouble is None:
                     log.error("the journal cannot be written, and waits: %s", error)
@@ -149,6 +154,7 @@ class Journal:
                     raise Fenced from error
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
+                on_its_way = self.store.commit(self.worker, batch)
             else:
                 if self.trouble is not None:
                     log.warning("the journal is written again")

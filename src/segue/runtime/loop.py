@@ -15,6 +15,7 @@ from asyncio import events, tasks
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
+from threading import get_ident
 from typing import Any, NoReturn, Protocol
 
 from segue.errors import NotInFlow
@@ -25,6 +26,7 @@ class Owner(Protocol):
     """What the loop needs of its run."""
 
     root: Place
+    engine: Any
 
     def arm(self, timer: "Timer") -> None: ...
     def disarm(self, timer: "Timer") -> None: ...
@@ -133,6 +135,9 @@ class RunLoop(asyncio.AbstractEventLoop):
         self.run = run
         self.now = now
         self._queue: deque[Any] = deque()
+        self._entered = False
+        self._thread = 0
+        self._hooks: Any = (None, None)
 
     # What asyncio asks of a loop
 
@@ -198,19 +203,26 @@ class RunLoop(asyncio.AbstractEventLoop):
         """A timer fires: its callback is next."""
         self._queue.append(timer)
 
-    def enter(self) -> Any:
-        """Become the running loop, for ``drain``; what it gives goes back to ``leave``."""
-        outer = events._get_running_loop(), sys.get_asyncgen_hooks()  # pyright: ignore[reportPrivateUsage]
+    def enter(self) -> bool:
+        """Become the running loop, for ``drain``. False: it is that already."""
+        if self._entered:
+            return False
+        self._entered = True
+        self._thread = get_ident()
+        self._hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self)  # pyright: ignore[reportPrivateUsage]
         sys.set_asyncgen_hooks(None, _let_go)
-        return outer
+        return True
 
-    @staticmethod
-    def leave(outer: Any) -> None:
-        """Give back to the loop that ran before."""
-        loop, hooks = outer
-        sys.set_asyncgen_hooks(*hooks)
-        events._set_running_loop(loop)  # pyright: ignore[reportPrivateUsage]
+    def leave(self) -> None:
+        """Give back to the user's loop."""
+        self._entered = False
+        sys.set_asyncgen_hooks(*self._hooks)
+        events._set_running_loop(self.run.engine.ambient)  # pyright: ignore[reportPrivateUsage]
+
+    def at_home(self) -> bool:
+        """Whether the caller is the flow's own code, and not a thread or loop that it was passed to."""
+        return self._entered and get_ident() == self._thread
 
     def drain(self) -> None:
         """Run every callback, and those that they add, until none is left: the flow has settled."""

@@ -140,7 +140,7 @@ class Run:
         return call
 
     def _check_home(self) -> None:
-        if asyncio._get_running_loop() is not self.loop:  # pyright: ignore[reportPrivateUsage]
+        if not self.loop.at_home():
             raise NotInFlow(
                 f"a step of run {self.id} was called from another thread or loop than its flow's. Call it in the "
                 "flow's own body, or call its raw function, step.fn, here"
@@ -181,13 +181,10 @@ class Run:
         self._diverged = self._diverged or error
         raise error
 
-    async def await_call(self, call: "Call | ChildCall") -> Any:
-        """The flow's side of a step: its result, its failure, or its end after a cancellation."""
-        try:
-            return await call.future
-        except asyncio.CancelledError:
-            if self._closed or (call.future.done() and not call.future.cancelled()):
-                raise
+    async def abandon(self, call: Call | ChildCall) -> NoReturn:
+        """The flow was cancelled while it waited for a call: see to the call's end first."""
+        if self._closed or (call.future.done() and not call.future.cancelled()):
+            raise asyncio.CancelledError
         # A cancelled step's end is an entry too, and the flow waits for it: an undo must not overtake a live effect.
         if not call.recorded:
             call.cancel()
@@ -288,13 +285,13 @@ class Run:
         """Hand over what can be handed over, one entry at a time, until the flow has settled."""
         if self._closed or self._result is not None:
             return
-        outer = self.loop.enter()
+        self.loop.enter()
         try:
             self._turn()
         except (KeyboardInterrupt, SystemExit) as error:
             self._finish(Status.FAILED, error)
         finally:
-            self.loop.leave(outer)
+            self.loop.leave()
         if self._result is None and not self._closed:
             self.start_held()
 
@@ -460,13 +457,14 @@ class Run:
                 break
             for task in alive:
                 task.cancel()
-            outer = self.loop.enter()
+            entered = self.loop.enter()
             try:
                 self.loop.drain()
             except (KeyboardInterrupt, SystemExit):
                 continue
             finally:
-                self.loop.leave(outer)
+                if entered:
+                    self.loop.leave()
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 task.exception()  # it has been seen

@@ -76,14 +76,16 @@ class Pool:
         self.abandoned -= 1
 
     def close(self) -> None:
-        """Let the threads end when they have done what is queued."""
+        """Let the threads end when they have done what is queued. Work that comes afterwards gets new ones."""
         for _ in range(self._threads):
             self._jobs.put(None)
+        self._jobs, self._idle, self._threads = SimpleQueue(), threading.Semaphore(0), 0
 
     def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        jobs, idle = self._jobs, self._idle
+        while (job := jobs.get()) is not None:
             self.busy.add(threading.get_ident())
             _answer(job)
             self.busy.discard(threading.get_ident())
             del job
-            self._idle.release()
+            idle.release()

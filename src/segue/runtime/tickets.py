@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segue.core.lifecycle import Status
-from segue.errors import StoreError
+from segue.errors import StoreError, UsageError
 from segue.runtime.asked import run_error
 from segue.runtime.failures import read_failure
 from segue.runtime.spec import FlowSpec
@@ -64,6 +64,13 @@ class Ticket:
     def _ended(self, status: Status, result: bytes | None) -> None:
         if self._end is not None and not self._end.done():
             self._end.set_result((status, result))
+
+    def left(self) -> None:
+        """The engine is closed: the run's end will not be heard of here."""
+        if self._end is not None and not self._end.done():
+            said = f"the engine was closed before run {self.id} ended; it goes on in the next one that knows its flow"
+            self._end.set_exception(UsageError(said))
+            self._end.exception()  # nobody has to wait for it
 
     def refuse(self, error: BaseException) -> None:
         """The run could not be created."""

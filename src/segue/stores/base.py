@@ -1,6 +1,6 @@
 """What a store does for the engine: one small contract, in which a commit is data and not a method for each verb."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from segue.core.entries import Entry
@@ -115,6 +115,10 @@ class Lost(NamedTuple):
     """The step that it is blamed on, when its run ended for it."""
 
 
+Commit = Awaitable[dict[str, str]]
+"""A batch on its way: in the end, the runs that could not be written, and why."""
+
+
 class Store(Protocol):
     """One place where runs live. Safe to use from several tasks; not bound to one event loop.
 
@@ -159,8 +163,10 @@ class Store(Protocol):
         """Create a run under an id that may be taken. Gives the run that has it already, else None."""
         ...
 
-    async def commit(self, worker: str, batch: Batch) -> dict[str, str]:
-        """Write a batch. Gives the runs that could not be written, and why.
+    def commit(self, worker: str, batch: Batch) -> Commit:
+        """Begin to write a batch: it is on its way when this returns.
+
+        The awaitable gives the runs that could not be written, and why.
 
         Raises:
             Fenced: the worker is not registered any more. Nothing was written.

@@ -9,7 +9,7 @@ import functools
 import os
 import time
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 import apsw
@@ -18,14 +18,17 @@ from segue.core.entries import OUTCOMES, Entry, Kind
 from segue.core.lifecycle import OPEN, TERMINAL, Status, after_loss
 from segue.errors import CorruptRecord, Failure, Fenced
 from segue.runtime import crashpoints
-from segue.stores.base import Batch, Change, Lost, NewRun, Query, Row
+from segue.stores.base import Batch, Change, Commit, Lost, NewRun, Query, Row
 from segue.stores.machine import birth, machine
 from segue.stores.sqlite_file import Database, SqliteFile, translate
 from segue.values import encode
 
+T = TypeVar("T")
+
 _ROW = ", ".join(Row._fields)
 _SUMMARY = _ROW.replace(" input,", " x'' as input,").replace(" result,", " null as result,")
 _CREATE = (*NewRun._fields, "claims", "claim_seq", "losses")
+_CHUNK = 256
 _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would be felt by the caller's loop
 
 
@@ -42,6 +45,13 @@ def _checksum(step: str, input: bytes | None, output: bytes | None) -> int:
 def _values(columns: int, rows: int) -> str:
     row = f"({','.join('?' * columns)})"
     return ",".join([row] * rows)
+
+
+def _chunks(rows: Sequence[T]) -> Sequence[Sequence[T]]:
+    """The rows in parts small enough that their statement stays prepared: apsw keeps none longer than 16 KiB."""
+    if len(rows) <= _CHUNK:
+        return (rows,) if rows else ()
+    return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
 
 
 def _padded(count: int) -> int:
@@ -173,8 +183,8 @@ class SqliteStore(SqliteFile):
             db.execute(f"insert into runs({','.join(_CREATE)}) values({marks})", _created(run))
         return None
 
-    async def commit(self, worker: str, batch: Batch) -> dict[str, str]:
-        return await self._write(self._commit, worker, batch)
+    def commit(self, worker: str, batch: Batch) -> Commit:
+        return self._write(self._commit, worker, batch)
 
     def commit_now(self, worker: str, batch: Batch) -> dict[str, str] | None:
         if self._pace > _INLINE_BELOW or not self._lock.acquire(blocking=False):
@@ -206,7 +216,9 @@ class SqliteStore(SqliteFile):
         return rejected
 
     def _apply(self, worker: str, batch: Batch) -> None:
-        if not batch.changes and not (batch.creates and batch.entries):  # one statement is a transaction by itself
+        small = len(batch.entries) <= _CHUNK and len(batch.creates) <= _CHUNK
+        if small and not batch.changes and not (batch.creates and batch.entries):
+            # one statement is a transaction by itself
             with self._one_process():
                 if batch.entries:
                     self._insert_entries(self.db, worker, batch.entries)
@@ -214,14 +226,14 @@ class SqliteStore(SqliteFile):
                     self._insert_runs(self.db, worker, batch.creates)
             return
         with self._transaction() as db:
-            if batch.creates:
-                self._insert_runs(db, worker, batch.creates)
-            if batch.entries:
-                self._insert_entries(db, worker, batch.entries)
+            for creates in _chunks(batch.creates):
+                self._insert_runs(db, worker, creates)
+            for entries in _chunks(batch.entries):
+                self._insert_entries(db, worker, entries)
             if crashpoints.armed:
                 crashpoints.reach("in-commit")
-            if batch.changes:
-                self._change_runs(db, worker, batch.changes)
+            for changes in _chunks(batch.changes):
+                self._change_runs(db, worker, changes)
 
     def _one_by_one(self, worker: str, batch: Batch) -> dict[str, str]:
         """Redo a batch that holds a bad commit, run by run, so that it harms that run alone."""

@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -132,13 +132,13 @@ class SqliteFile:
 
     # Ways in
 
-    async def _write(self, work: Callable[..., T], *args: Any) -> T:
-        return await self._on(self._writers, self._lock, work, args)
+    def _write(self, work: Callable[..., T], *args: Any) -> Awaitable[T]:
+        return self._on(self._writers, self._lock, work, args)
 
-    async def _read(self, work: Callable[..., T], *args: Any) -> T:
-        return await self._on(self._readers, self._read_lock, work, args)
+    def _read(self, work: Callable[..., T], *args: Any) -> Awaitable[T]:
+        return self._on(self._readers, self._read_lock, work, args)
 
-    async def _on(self, pool: Pool, lock: threading.Lock, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+    def _on(self, pool: Pool, lock: threading.Lock, work: Callable[..., T], args: tuple[Any, ...]) -> Awaitable[T]:
         def locked() -> T:
             with lock:
                 try:
@@ -146,7 +146,7 @@ class SqliteFile:
                 except apsw.Error as error:
                     raise translate(error, self.path) from error
 
-        return locked() if self.blocking else await pool.submit(locked)
+        return _done(locked) if self.blocking else pool.submit(locked)
 
     @property
     def db(self) -> Database:
@@ -203,6 +203,10 @@ class SqliteFile:
                 if db.in_transaction:
                     db.execute("rollback")
                 raise
+
+
+async def _done(work: Callable[[], T]) -> T:
+    return work()
 
 
 def translate(error: apsw.Error, path: Path | None) -> StoreError:

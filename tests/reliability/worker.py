@@ -1,0 +1,67 @@
+"""A worker like any other, in a process of its own: it works until its input ends."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from segue import Engine, flow, step
+
+from . import jobs
+
+
+@step
+async def once(number: int) -> int:
+    jobs.effect()
+    for _ in range(number % 7):
+        await asyncio.sleep(0)
+    return number
+
+
+@flow(name="errand")
+async def errand(number: int) -> int:
+    return await once(number)
+
+
+inside: set[int] = set()
+
+
+@step
+async def enter(number: int) -> None:
+    """Marks by a file that it is inside, and fails when another is."""
+    mark = Path(os.environ["MARK"])
+    descriptor = os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    os.close(descriptor)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    mark.unlink()
+
+
+@flow(name="narrow")
+async def narrow(number: int) -> int:
+    await enter(number)
+    return number
+
+
+@flow(name="nap")
+async def nap(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    await once(1)
+    return "rested"
+
+
+@flow(name="grandparent")
+async def grandparent(number: int) -> int:
+    return await errand.options(concurrency=1)(number) + 1
+
+
+async def main(url: str, sink: str) -> None:
+    jobs.aim(Path(sink))
+    loop = asyncio.get_running_loop()
+    async with Engine(url, concurrency=8):
+        print("open", flush=True)
+        await loop.run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
