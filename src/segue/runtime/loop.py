@@ -30,7 +30,7 @@ class Owner(Protocol):
 
     def arm(self, timer: "Timer") -> None: ...
     def disarm(self, timer: "Timer") -> None: ...
-    def adopt(self, task: "asyncio.Task[Any]") -> int: ...
+    def adopt(self, task: "asyncio.Task[Any]") -> None: ...
     def report(self, context: dict[str, Any]) -> None: ...
 
 
@@ -40,10 +40,20 @@ class Timer(asyncio.TimerHandle):
     step: Any = None
 
 
+_STRIDE = 0x9E3779B97F4A7C15  # 2 ** 64 over the golden ratio: its multiples spread evenly over any table (Knuth)
+
+
 class FlowTask(asyncio.Task[Any]):
     """A task that hashes by its number: sets of tasks, as ``asyncio.wait`` returns, iterate alike on replay."""
 
-    number = 0
+    number: int
+
+    def __new__(  # pyright: ignore[reportInconsistentConstructor]
+        cls, coro: Coroutine[Any, Any, Any], *, loop: "RunLoop", **_kwargs: Any
+    ) -> "FlowTask":
+        task = super().__new__(cls)
+        task.number = loop.next_number()  # before __init__, which already puts the task into a set of asyncio's
+        return task
 
     def __hash__(self) -> int:
         return self.number
@@ -131,9 +141,10 @@ def _let_go(_generator: Any) -> None:
 class RunLoop(asyncio.AbstractEventLoop):
     """The loop of one run. Only what asyncio's own primitives need; all else is refused by name."""
 
-    def __init__(self, run: Owner, now: float) -> None:
+    def __init__(self, run: Owner, now: float, salt: int = 0) -> None:
         self.run = run
         self.now = now
+        self._number = salt  # apart from other runs, whose tasks are in the same set of asyncio's
         self._queue: deque[Any] = deque()
         self._entered = False
         self._thread = 0
@@ -191,7 +202,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         context = copy_context() if context is None else context.copy()
         context.run(HERE.set, Place(parent.run, parent.child_path()))
         task = FlowTask(coro, loop=self, name=name, context=context)
-        task.number = self.run.adopt(task)
+        self.run.adopt(task)
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -231,6 +242,11 @@ class RunLoop(asyncio.AbstractEventLoop):
             handle = queue.popleft()
             if not handle._cancelled:
                 handle._run()
+
+    def next_number(self) -> int:
+        """What the next task hashes by: the same at each replay."""
+        self._number = (self._number + _STRIDE) & 0xFFFFFFFFFFFFFFF
+        return self._number
 
     def clear(self) -> None:
         """Drop what is queued: the run has left memory."""

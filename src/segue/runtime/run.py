@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NoReturn
+from zlib import crc32
 
 from segue.core.branches import name_of
 from segue.core.entries import Entry, Kind
@@ -64,7 +65,7 @@ class Run:
         self.tape = Tape(entries)
         self.tape.time = max(self.tape.time, row.started or row.created)
         self.cautious = row.losses > 0
-        self.loop = RunLoop(self, row.started or row.created)
+        self.loop = RunLoop(self, row.started or row.created, crc32(row.id.encode()))
         self.root = Place(self)
         self.submitted = self.stored = 0
         self.status = Status.RUNNING
@@ -73,7 +74,6 @@ class Run:
         self._held: deque[tuple[int, Asked]] = deque()
         self._barriers: list[tuple[int, asyncio.Future[None]]] = []
         self._tasks: list[asyncio.Task[Any]] = []
-        self._numbered = 0
         self._prune_at = 64
         self._main: asyncio.Task[Any] | None = None
         self._leaving = False
@@ -97,7 +97,7 @@ class Run:
         context.run(HERE.set, self.root)
         coro = self._guarded(args, kwargs) if self.row.timeout is not None else self.spec.fn(*args, **kwargs)
         self._main = task = FlowTask(coro, loop=self.loop, context=context)
-        task.number = self.adopt(task)
+        self.adopt(task)
 
     async def _guarded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         place = Place(self, "@timeout")  # its timer must not count among the flow's own
@@ -217,15 +217,13 @@ class Run:
         if asked is not None:
             asked.cancel()
 
-    def adopt(self, task: "asyncio.Task[Any]") -> int:
+    def adopt(self, task: "asyncio.Task[Any]") -> None:
         """Keep a task of the flow: what nothing refers to, the garbage collector would end at a random moment."""
         tasks = self._tasks
         tasks.append(task)
         if len(tasks) > self._prune_at:
             self._tasks = [task for task in tasks if not task.done()]
             self._prune_at = max(64, 2 * len(self._tasks))
-        self._numbered += 1
-        return self._numbered
 
     def report(self, context: dict[str, Any]) -> None:
         """Something went wrong in the flow that nobody awaits."""
