@@ -147,6 +147,8 @@ class Engine:
             sys.setswitchinterval(SWITCH_INTERVAL)
         await self._join()
         self._spawn(self._work())
+        if self.adopts:
+            _entered.append(self)
         return self
 
     async def _join(self) -> None:
@@ -179,6 +181,8 @@ class Engine:
         if not self._open:
             return
         self._open = False
+        if self in _entered:
+            _entered.remove(self)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -208,14 +212,13 @@ class Engine:
 
     async def __aenter__(self) -> "Engine":
         await self.open()
-        _entered.append(self)
+        if self not in _entered:
+            _entered.append(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self in _entered:
-            _entered.remove(self)
         await self.close()
 
     @property
@@ -646,7 +649,7 @@ class Engine:
 
 
 _entered: list[Engine] = []
-"""Engines opened by ``async with``, innermost last."""
+"""Engines that the program opened, the newest last: calls made outside of runs go to that one."""
 
 
 def _row_of(new: NewRun) -> Row:

@@ -4,6 +4,7 @@ import ast
 import functools
 import hashlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, NamedTuple
@@ -81,10 +82,11 @@ class FlowSpec:
 
     @functools.cached_property
     def code(self) -> str:
-        """A fingerprint of its source, blind to comments and layout."""
+        """A fingerprint of its source, blind to comments and layout, and Python's version: asyncio differs by it."""
         try:
             text = ast.dump(ast.parse(textwrap.dedent(inspect.getsource(self.fn))))
         except (OSError, SyntaxError, TypeError):  # made at a prompt, or by exec: the bytecode is all there is
             code = getattr(self.fn, "__code__", None)
             text = repr((code.co_code, code.co_names)) if code is not None else self.name
-        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+        digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+        return f"{digest}-py{sys.version_info.major}.{sys.version_info.minor}"
