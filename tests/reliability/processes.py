@@ -6,7 +6,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class Process:
 
 
 @contextmanager
-def process(module: str, *args: str, env: dict[str, str] | None = None) -> Iterator[Process]:
+def process(module: str, *args: str, env: dict[str, str] | None = None) -> Generator[Process]:
     started = Process(module, *args, env=env)
     try:
         yield started

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,8 @@ from segue import Engine, StoreFull, flow, step
 from segue.runtime import engine as engines
 from segue.stores.artifacts import SPILL
 from segue.stores.sqlite import SqliteStore
+
+from .looking import until
 
 BODIES: list[str] = []
 GATE: dict[str, asyncio.Event] = {}
@@ -59,18 +61,12 @@ async def long_flow(name: str) -> bytes:
 
 
 @asynccontextmanager
-async def on_file(path: Path) -> AsyncIterator[tuple[Engine, Callable[[int], None]]]:
+async def on_file(path: Path) -> AsyncGenerator[tuple[Engine, Callable[[int], None]]]:
     """An engine, and how to let its file grow by no more than so many pages."""
     store = SqliteStore(path)
     async with asyncio.timeout(60), Engine(store) as engine:
         db = cast("Any", store.db)
         yield engine, lambda pages: db.pragma("max_page_count", db.pragma("page_count") + pages)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Give the loop turns until it holds; the caller bounds the time."""
-    while not condition():
-        await asyncio.sleep(0)
 
 
 def test_running_runs_wait_new_ones_are_refused_and_all_go_on_without_a_restart(tmp_path: Path) -> None:
@@ -151,6 +147,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def grow(folder: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
+
+
 def test_a_file_system_that_is_really_full(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
 
@@ -167,8 +167,7 @@ def test_a_file_system_that_is_really_full(disk: Path, caplog: pytest.LogCapture
                     pass
             started = [asyncio.create_task(long_flow.options(id=f"l{n}")(f"{n}")) for n in range(2)]
             with pytest.raises(StoreFull):
-                while True:
-                    await filling.start("new", 1)
+                await asyncio.gather(*[filling.start(f"new-{n}", 1) for n in range(1000)])
             os.truncate(ballast, 0)
             for n, call in enumerate(started):
                 result = (await asyncio.gather(call, return_exceptions=True))[0]
@@ -176,8 +175,7 @@ def test_a_file_system_that_is_really_full(disk: Path, caplog: pytest.LogCapture
                     [result] = await asyncio.gather(long_flow.options(id=f"l{n}")(f"{n}"), return_exceptions=True)
                 assert result == str(n).encode() * SPILL + b"."
             assert before == b"b" * SPILL + b"."
-            while engine.runs:
-                await asyncio.sleep(0)
+            await until(lambda: not engine.runs)
         assert BODIES.count("0/long") == BODIES.count("1/long") == 1
 
     asyncio.run(main())
@@ -194,10 +192,9 @@ def test_a_long_value_waits_for_room_and_its_step_does_not_run_again(
                 big = await long_flow.start("much")  # 1 MB, twice
                 assert len(await big.result()) == 4 * SPILL + 1
                 more = await long_flow.start("more and more")  # 3.4 MB do not fit beside it
-                while "cannot be written yet" not in caplog.text:
-                    await asyncio.sleep(0)
+                await until(lambda: "cannot be written yet" in caplog.text)
                 assert await more.status() == "running"
-                subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+                grow(disk)
                 assert len(await more.result()) == 13 * SPILL + 1
         assert BODIES == ["much/long", "more and more/long"]
 

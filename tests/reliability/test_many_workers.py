@@ -6,11 +6,10 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-import apsw
-
 from segue import Engine, RunFailed
 
 from . import jobs
+from .looking import select, until
 from .processes import Process, process
 from .verifier import lines
 from .worker import errand, grandparent, nap, narrow
@@ -18,7 +17,9 @@ from .worker import errand, grandparent, nap, narrow
 
 def workers(stack: ExitStack, folder: Path, count: int) -> list[Process]:
     arguments = (f"sqlite:{folder / 'a.db'}", str(folder / "sink"))
-    started = [stack.enter_context(process("worker", *arguments, env={"MARK": str(folder / "mark")})) for _ in range(count)]
+    started = [
+        stack.enter_context(process("worker", *arguments, env={"MARK": str(folder / "mark")})) for _ in range(count)
+    ]
     for each in started:
         each.until("open")
     return started
@@ -59,10 +60,9 @@ def test_priorities_come_first_and_delays_are_kept(tmp_path: Path) -> None:
                 workers(stack, tmp_path, 2)
                 for handle in (later, *handles):
                     await handle.result()
-        db = apsw.Connection(str(tmp_path / "a.db"))
-        [(early,)] = db.execute("select started < due from runs where id = 'later'")
+        [(early,)] = select(tmp_path / "a.db", "select started < due from runs where id = 'later'")
         assert not early
-        return [id for id, in db.execute("select id from runs where flow = 'narrow' order by started")]
+        return [id for (id,) in select(tmp_path / "a.db", "select id from runs where flow = 'narrow' order by started")]
 
     assert asyncio.run(main()) == ["n3", "n2", "n1", "n0"]
 
@@ -87,11 +87,10 @@ def test_a_worker_that_is_killed_leaves_its_runs_to_the_others_within_seconds(tm
             handles = [await nap.start(0.5) for _ in range(10)]
             with ExitStack() as stack:
                 started = workers(stack, tmp_path, 2)
-                db = apsw.Connection(str(tmp_path / "a.db"))
-                while list(db.execute("select count(*) from runs where status = 'running'")) != [(10,)]:
-                    await asyncio.sleep(0)
-                [victim] = [each for each in started if f":{each.pid}:" in next(iter(db.execute(
-                    "select worker from runs limit 1")))[0]]
+                path, running = tmp_path / "a.db", "select worker from runs where status = 'running'"
+                await until(lambda: len(select(path, running)) == 10)
+                [owner] = select(path, running)[0]
+                [victim] = [each for each in started if f":{each.pid}:" in owner]
                 os.kill(victim.pid, 9)
                 assert [await handle.result() for handle in handles] == ["rested"] * 10
 

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
-import apsw
 import pytest
 
 from segue import Engine, flow, sleep, step
 from segue.runtime import run as runs
 from segue.stores.sqlite import SqliteStore
 
+from .looking import select, until
 from .processes import process
 from .verifier import lines
 from .worker import nap
@@ -53,8 +53,7 @@ async def outer(name: str) -> str:
 
 async def until_parked(engine: Engine) -> None:
     db = cast("SqliteStore", engine.store).db
-    while engine.runs or list(db.execute("select 1 from runs where status != 'waiting'")):
-        await asyncio.sleep(0)
+    await until(lambda: not engine.runs and not list(db.execute("select 1 from runs where status != 'waiting'")))
 
 
 def test_a_run_that_sleeps_leaves_memory_and_comes_back_when_it_is_due() -> None:
@@ -66,9 +65,7 @@ def test_a_run_that_sleeps_leaves_memory_and_comes_back_when_it_is_due() -> None
             await asyncio.sleep(0)
             kept = [weakref.ref(run) for run in engine.runs.values()]
             await until_parked(engine)
-            while any(ref() is not None for ref in kept):
-                gc.collect()
-                await asyncio.sleep(0)
+            await until(lambda: gc.collect() >= 0 and all(ref() is None for ref in kept))
             assert [await handle.status() for handle in handles] == ["waiting"] * 20
             assert "sleeps" in str(await handles[0].reason())
             clock.ahead += HOUR - 60
@@ -93,7 +90,7 @@ def test_a_parent_parks_beside_its_child_and_both_survive_another_process(tmp_pa
             async with Engine(SqliteStore(path, clock=clock), _clock=clock) as engine:
                 handle = await outer.start("c")
                 await until_parked(engine)
-                rows = list(apsw.Connection(str(path)).execute("select status, reason from runs order by number"))
+                rows = select(path, "select status, reason from runs order by number")
                 assert [status for status, _ in rows] == ["waiting", "waiting"]
                 assert "child run" in rows[0][1]
             clock.ahead += HOUR + 1

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import apsw
 import pytest
 
+from .looking import select
 from .processes import Process, process
 from .verifier import lines, value
 
@@ -18,27 +18,24 @@ def zygote() -> Iterator[Process]:
         yield started
 
 
-def rows(folder: Path, query: str) -> list[tuple[object, ...]]:
-    db = apsw.Connection(str(folder / "segue.db"))
-    found = list(db.execute(query))
-    db.close()
-    return found
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_a_step_that_kills_its_worker_fails_after_three(zygote: Process, tmp_path: Path, way: str) -> None:
     order = {"folder": str(tmp_path), "life": "poisoned", "ways": [way], "numbers": [0, 20]}
     codes = [zygote.ask({**order, "numbers": [0, 20] if life == 0 else [0, 0]})["code"] for life in range(4)]
     assert 0 not in codes[:3]
     assert codes[3] == 0
-    [(status, result, losses)] = rows(tmp_path, "select status, result, losses from runs where flow = 'poison'")
+    [(status, result, losses)] = select(
+        tmp_path / "segue.db", "select status, result, losses from runs where flow = 'poison'"
+    )
     assert (status, losses) == ("failed", 3)
     assert isinstance(result, bytes)
     kind, message, *_ = value(tmp_path, result)
     assert kind == "WorkerLost"
     assert "step 'die'" in message
-    assert rows(tmp_path, "select count(*) from runs where flow = 'job' and status = 'completed'") == [(20,)]
-    assert rows(tmp_path, "select count(*) from runs where status != 'completed'") == [(1,)]
+    assert select(tmp_path / "segue.db", "select count(*) from runs where flow = 'job' and status = 'completed'") == [
+        (20,)
+    ]
+    assert select(tmp_path / "segue.db", "select count(*) from runs where status != 'completed'") == [(1,)]
     assert sum(line["step"] == "die" for line in lines(tmp_path / "sink")) == 3
 
 
@@ -48,15 +45,17 @@ def test_three_poisons_together_fail_and_the_innocents_beside_them_do_not(zygote
     while codes[-1] != 0:
         assert len(codes) < 10
         codes.append(zygote.ask({**order, "numbers": [0, 0]})["code"])
-    found = rows(tmp_path, "select flow, status, count(*) from runs group by flow, status order by flow")
+    found = select(tmp_path / "segue.db", "select flow, status, count(*) from runs group by flow, status order by flow")
     assert [row for row in found if row[0] in ("job", "poison")] == [("job", "completed", 20), ("poison", "failed", 3)]
 
 
 def test_running_out_of_memory_fails_the_run_and_not_the_worker(zygote: Process, tmp_path: Path) -> None:
     order = {"folder": str(tmp_path), "life": "poisoned", "ways": ["memory"], "numbers": [0, 10]}
     assert zygote.ask(order) == {"code": 0}
-    [(status, result)] = rows(tmp_path, "select status, result from runs where flow = 'poison'")
+    [(status, result)] = select(tmp_path / "segue.db", "select status, result from runs where flow = 'poison'")
     assert status == "failed"
     assert isinstance(result, bytes)
     assert "MemoryError" in value(tmp_path, result)[1]
-    assert rows(tmp_path, "select count(*) from runs where flow = 'job' and status = 'completed'") == [(10,)]
+    assert select(tmp_path / "segue.db", "select count(*) from runs where flow = 'job' and status = 'completed'") == [
+        (10,)
+    ]

@@ -6,8 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
+
+from .looking import connected
 
 OK = 1
 
@@ -26,7 +27,7 @@ class Snapshot:
         self.effects = len(lines(folder / "sink"))
         self.recorded: dict[tuple[str, str], bytes] = {}
         if (folder / "segue.db").exists():
-            db = apsw.Connection(str(folder / "segue.db"))
+            db = connected(folder / "segue.db")
             if db.table_exists(None, "entries"):
                 rows = db.execute("select run, step, output from entries where kind = ?", (OK,))
                 self.recorded = {(run, step): output for run, step, output in rows}
@@ -51,7 +52,7 @@ def problems(folder: Path, expected: dict[int, Any], moments: list[Snapshot]) ->
     """
     found: list[str] = []
     submitted, sink = lines(folder / "submits"), lines(folder / "sink")
-    db = apsw.Connection(str(folder / "segue.db"))
+    db = connected(folder / "segue.db")
     runs: dict[str, tuple[str, bytes | None]] = {
         id: (status, result) for id, status, result in db.execute("select id, status, result from runs")
     }

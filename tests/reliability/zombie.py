@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import sys
-from typing import Any
 
 from segue import Engine, current_run, flow, step
 

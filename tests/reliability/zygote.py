@@ -10,6 +10,7 @@ import random
 import select
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def serve(order: dict[str, Any]) -> dict[str, Any]:
             be(order, writer)
             code = 0
         except BaseException:
-            sys.excepthook(*sys.exc_info())
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(code)

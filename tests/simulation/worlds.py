@@ -85,6 +85,7 @@ def as_queued(row: tuple[Any, ...]) -> tuple[Any, ...]:
     fields = list(row)
     fields[5], fields[6], fields[7], fields[16], fields[21] = "queued", None, None, None, None
     fields[19] = 0
+    fields[23] = None
     return tuple(fields)
 
 

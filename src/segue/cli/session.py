@@ -22,6 +22,7 @@ LAST_WORDS = 2.0
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
     """Run to the end on uvloop, where there is one. A body that does not stop cannot hold up the program's end."""
+    stdin_closed()
     try:
         import uvloop
 
@@ -135,6 +136,16 @@ def show_logs() -> None:
         return
     logging.getLogger("segue").addHandler(_Handler())
     logging.getLogger("segue.flow").setLevel(logging.INFO)
+
+
+def stdin_closed() -> None:
+    """Give the user's code an empty stdin. A child such as ffmpeg would read the terminal, or be stopped for trying."""
+    try:
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+    except OSError:
+        pass  # it is closed already
 
 
 @contextmanager

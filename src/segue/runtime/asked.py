@@ -38,6 +38,14 @@ GRACE = 5.0
 """Seconds that a body gets to end after it was cancelled or ran out of time, before it is given up."""
 
 
+_FIXED = frozenset({int, float, str, bytes, bool, type(None), complex})
+"""Types whose values nobody can change."""
+
+
+class ChangedArgument(Exception):
+    """A step changed what the flow gave it."""
+
+
 class Asked(Protocol):
     """Something that the flow waits for by identity."""
 
@@ -155,6 +163,8 @@ class Call:
             if self.stopping == "timeout":
                 raise TimeoutError
             self._clear()  # it was in time, however long the record of it takes
+            if self.spec.form != "process":
+                self._check_unchanged()
             if self.spec.retry.if_result is not None:
                 refuse_unwanted(self.spec.retry, value)
             data, self.value = self.spec.output.encode(value)
@@ -166,6 +176,17 @@ class Call:
             return
         if not self.over:
             self._end(Kind.OK, data)
+
+    def _check_unchanged(self) -> None:
+        """The flow's own objects are the step's arguments: changes to them would be missing when it is replayed."""
+        for value in (*self.args, *self.kwargs.values()):
+            if type(value) not in _FIXED:
+                if not self.spec.inputs.same(self.input, self.spec.inputs.encode(self.args, self.kwargs)):
+                    raise ChangedArgument(
+                        f"step {self.spec.name!r} changed an argument in place; after a crash the flow would not have "
+                        "the change. Return the new value, or change a copy"
+                    )
+                return
 
     async def _resources(self) -> dict[str, Any]:
         uses, process = self.spec.uses, shelf_of_process()

@@ -4,6 +4,8 @@ import asyncio
 import atexit
 import builtins
 import logging
+import multiprocessing
+import sys
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -37,6 +39,11 @@ async def current() -> Engine:
     """The engine for a call made here: the step's own, the one opened by ``async with``, or the implicit one."""
     global _implicit, _opening
     here = HERE.get()
+    if here is None and _is_step_process():
+        raise UsageError(
+            "the process of a step has loaded this script, and would run its flows again. A script with process=True "
+            "steps starts its runs under: if __name__ == '__main__':"
+        )
     if isinstance(here, Call):
         return here.run.engine
     if (engine := entered()) is not None:
@@ -58,6 +65,10 @@ async def current() -> Engine:
             atexit.register(_leave, engine)
             await _mention_unfinished(engine)
     return _implicit
+
+
+def _is_step_process() -> bool:
+    return multiprocessing.parent_process() is not None and "__mp_main__" in sys.modules
 
 
 def _same_loop(lock: asyncio.Lock) -> bool:

@@ -31,7 +31,7 @@ from segue.runtime.spec import FlowSpec
 from segue.runtime.threads import Pool
 from segue.runtime.tickets import Ended, Options, Submission, Ticket
 from segue.stores.artifacts import Artifacts
-from segue.stores.base import Change, Lost, NewRun, Row, Store
+from segue.stores.base import Change, Lost, NewRun, Row, Store, check_result
 from segue.stores.sqlite import SqliteStore
 from segue.stores.urls import open_url
 from segue.values import encode
@@ -454,7 +454,12 @@ class Engine:
             ended(status, result)
 
     def _ended_elsewhere(self, row: Row) -> None:
-        self._call_back(row.id, row.status, row.result)
+        try:
+            check_result(row)
+        except CorruptRecord as error:
+            self._call_back(row.id, Status.FAILED, encode(failure_of(error), "failure"), error)
+        else:
+            self._call_back(row.id, row.status, row.result)
 
     def refused(self, run: Run, error: BaseException) -> None:
         """A run of ours could not be created."""
@@ -641,6 +646,7 @@ class Engine:
             loaded = await self.store.load(id)
         except CorruptRecord:  # how the run ended can be read, whatever its journal holds
             for row in await self.store.ended([id]):
+                check_result(row)
                 return row
             raise
         if loaded is None:

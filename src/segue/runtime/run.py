@@ -121,7 +121,10 @@ class Run:
         """The flow awaits a step."""
         self._check_home()
         if self._steps.setdefault(spec.name, spec) is not spec:
-            raise DeclarationError(f"two steps named {spec.name!r} in one run; name one of them: @step(name='…')")
+            first, second = (f"{f.__module__}.{f.__qualname__}" for f in (self._steps[spec.name].fn, spec.fn))
+            raise DeclarationError(
+                f"two steps of one run are named {spec.name!r}: {first} and {second}. Name one: @step(name='…')"
+            )
         input = spec.inputs.encode(args, kwargs)
         call = Call(self, spec, here.identify(spec.name), args, kwargs, input)
         self._look_up(call, input, spec.inputs.same)
@@ -176,7 +179,8 @@ class Run:
         why = "; ".join(changes) or "its code is the same, so it must read something that changes: a clock, a global"
         error = Divergence(
             f"run {self.id} of {self.spec.name!r} diverged: {what}. {why[0].upper()}{why[1:]}. "
-            "Undo the change, or declare @flow(on_divergence='rerun') to run such steps again"
+            "The run has ended, and keeps its record. Let runs in flight end before such a change, or declare "
+            "@flow(on_divergence='rerun') to run such steps again"
         )
         self._diverged = self._diverged or error
         raise error

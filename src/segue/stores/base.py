@@ -2,9 +2,11 @@
 
 from collections.abc import Awaitable, Collection, Sequence
 from typing import NamedTuple, Protocol
+from zlib import crc32
 
 from segue.core.entries import Entry
 from segue.core.lifecycle import Status
+from segue.errors import CorruptRecord
 
 
 class NewRun(NamedTuple):
@@ -92,6 +94,13 @@ class Row(NamedTuple):
     input: bytes
     result: bytes | None
     checksum: int
+    seal: int | None = None
+
+
+def check_result(row: Row) -> None:
+    """Raise ``CorruptRecord`` if the run's result is not what was written."""
+    if row.seal is not None and crc32(row.result or b"") != row.seal:
+        raise CorruptRecord(f"run {row.id}: its result is not what was written")
 
 
 class Query(NamedTuple):

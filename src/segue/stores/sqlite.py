@@ -18,7 +18,7 @@ from segue.core.entries import OUTCOMES, Entry, Kind
 from segue.core.lifecycle import OPEN, TERMINAL, Status, after_loss
 from segue.errors import CorruptRecord, Failure, Fenced
 from segue.runtime import crashpoints
-from segue.stores.base import Batch, Change, Commit, Lost, NewRun, Query, Row
+from segue.stores.base import Batch, Change, Commit, Lost, NewRun, Query, Row, check_result
 from segue.stores.machine import birth, machine
 from segue.stores.sqlite_file import Database, SqliteFile, translate
 from segue.values import encode
@@ -33,8 +33,8 @@ _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would
 
 
 _FENCE = "exists(select 1 from workers where id = ?)"
-_END = "status = {}, result = {}, ended = {}, worker = null, reason = null"
-_END_ONE = f"update runs set {_END.format('?', '?', '?')} where id = ? and status = 'running' and {_FENCE}"
+_END = "status = {}, result = {}, seal = {}, ended = {}, worker = null, reason = null"
+_END_ONE = f"update runs set {_END.format('?', '?', '?', '?')} where id = ? and status = 'running' and {_FENCE}"
 
 
 def _checksum(step: str, input: bytes | None, output: bytes | None) -> int:
@@ -69,12 +69,12 @@ def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
 
 @functools.cache
 def _end(rows: int) -> str:
-    """The ends of so many runs: each a row of status, result, time and id."""
+    """The ends of so many runs: each a row of status, result, its checksum, time and id."""
     if rows == 1:
         return _END_ONE
     return (
-        f"update runs set {_END.format('v.column1', 'v.column2', 'v.column3')} from (values {_values(4, rows)}) as v"
-        f" where runs.id = v.column4 and runs.status = 'running' and {_FENCE}"
+        f"update runs set {_END.format(*(f'v.column{n}' for n in range(1, 5)))} from (values {_values(5, rows)}) as v"
+        f" where runs.id = v.column5 and runs.status = 'running' and {_FENCE}"
     )
 
 
@@ -160,8 +160,9 @@ class SqliteStore(SqliteFile):
             failure = Failure("WorkerLost", f"its worker died {losses} times in a row while step {step!r} was running")
             result = encode(failure, "failure")
             db.execute(
-                "update runs set status = 'failed', worker = null, losses = ?, result = ?, ended = ? where id = ?",
-                (losses, result, self.clock(), run),
+                "update runs set status = 'failed', worker = null, losses = ?, result = ?, seal = ?, ended = ?"
+                " where id = ?",
+                (losses, result, crc32(result), self.clock(), run),
             )
             self._wake_parents(db, [run])
         else:
@@ -280,8 +281,8 @@ class SqliteStore(SqliteFile):
             rows = _padded(len(ends))
             values: list[Any] = []
             for change in ends:
-                values += (change.status, change.result, change.ended, change.run)
-            values += (None,) * (4 * (rows - len(ends)))
+                values += (change.status, change.result, crc32(change.result or b""), change.ended, change.run)
+            values += (None,) * (5 * (rows - len(ends)))
             values.append(worker)
             db.execute(_end(rows), values)
             if db.changes() != len(ends):
@@ -409,6 +410,7 @@ class SqliteStore(SqliteFile):
             row = _row(found)
             if crc32(row.input) != row.checksum:
                 raise CorruptRecord(f"run {run}: its input is not what was written")
+            check_result(row)
             return row, list(self._entries(db, run))
         return None
 

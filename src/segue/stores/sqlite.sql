@@ -23,7 +23,8 @@ create table if not exists runs(
   losses      integer not null,        -- workers lost in a row, without progress between
   input       blob not null,
   result      blob,                    -- of a terminal run: its result or its failure
-  checksum    integer not null         -- crc32 of the input
+  checksum    integer not null,        -- crc32 of the input
+  seal        integer                  -- crc32 of the result
 ) strict;
 
 create index if not exists runs_queued  on runs(priority desc, due, number) where status = 'queued';
