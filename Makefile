@@ -18,13 +18,16 @@ help:  ## this list
 demo: $(DEMO)  ## run the StreamFast example; sets up all it needs, no root
 	$(BIN)/segue run examples/streamfast
 
+support: $(TEST)  ## run the support router example
+	$(BIN)/segue run examples/support_router
+
 test: debian-packages lint  ## format, lint, types, tests (ARGS="-k retry -n auto" goes to pytest)
 	@echo "== tests"
-	@$(BIN)/pytest -q $(ARGS)
+	@$(BIN)/pytest -q -n auto $(ARGS)
 
 test-deep: debian-packages $(TEST)  ## the tests with many more cases; takes long
 	@echo "== tests, deep"
-	@SEGUE_DEEP=1 $(BIN)/pytest -q $(ARGS)
+	@SEGUE_DEEP=1 $(BIN)/pytest -q -n auto --timeout 1800 $(ARGS)
 
 lint: $(TEST)  ## format, lint, types
 	@echo "== format"
@@ -72,4 +75,4 @@ lock: $(TEST)  ## pin the dependencies again after a change in pyproject.toml (U
 	$(COMPILE) --group uv -o requirements/uv.txt
 	$(COMPILE) --group peers -o requirements/peers.txt
 
-.PHONY: help demo test test-deep lint format bench bench-peers setup clean debian-packages lock
+.PHONY: help demo support test test-deep lint format bench bench-peers setup clean debian-packages lock
