@@ -44,9 +44,6 @@ AGAIN_AFTER = 0.5
 POLL = 0.1
 """Seconds between looks at what other processes wrote."""
 
-AT_ONCE = 16
-"""Runs that are pumped before their writes are sent off, so that the disk and the loop are busy at the same time."""
-
 SWITCH_INTERVAL = 0.0002
 """Seconds after which a busy thread hands over Python's lock, while an engine is open. The default, ten times as long,
 lets one CPU-bound step hold up the event loop and the journal at each of their turns."""
@@ -155,7 +152,7 @@ class Engine:
         worker = worker_id()
         await self.store.join(worker, self.lease_seconds)
         self.worker = worker
-        self.journal = Journal(self.store, self.worker, lambda: len(self.runs) < 2, lambda: self._fenced(worker))
+        self.journal = Journal(self.store, self.worker, lambda: self._fenced(worker))
         ambient = self.ambient
         self._lease = Lease(
             self.store.sibling(),
@@ -493,10 +490,8 @@ class Engine:
         dirty = self._dirty
         if dirty:
             self._dirty = {}
-            for count, run in enumerate(dirty, 1):
+            for run in dirty:
                 self._pump(run)
-                if not count % AT_ONCE:
-                    self.journal.flush()
         self.journal.flush()
 
     def _pump(self, run: Run) -> None:

@@ -1,7 +1,9 @@
 """The group committer: every write of every run goes through here.
 
-While one batch is on its way to the disk the next gathers, so that durability costs one fsync for many steps. A lone
-run has nobody to share with: its batch is written on the spot, which saves the hop to the writer's thread.
+All that the runs wrote during one tick of the engine is one batch, so that durability costs one fsync for many steps.
+As long as the store commits within a millisecond or two, the batch is written on the spot: the hop to another thread
+and back, and the turns for Python's lock, would cost more (64 runs: 18,700 steps a second against 26,000). With a
+slower disk the store's thread writes, and while one batch is on its way the next gathers.
 """
 
 import asyncio
@@ -42,15 +44,14 @@ class Journal:
 
     Args:
         worker: whose lease fences the writes.
-        alone: whether a batch may be written on the calling thread, since no other run is waiting for it.
         fenced: called once when the lease is lost.
     """
 
-    def __init__(self, store: Store, worker: str, alone: Callable[[], bool], fenced: Callable[[], None]) -> None:
+    def __init__(self, store: Store, worker: str, fenced: Callable[[], None]) -> None:
         self.store, self.worker = store, worker
         self.trouble: StoreError | None = None
         """Why the store takes nothing at the moment."""
-        self._alone, self._fenced = alone, fenced
+        self._fenced = fenced
         self._creates: list[NewRun] = []
         self._entries: list[tuple[str, Entry]] = []
         self._changes: list[Change] = []
@@ -81,17 +82,14 @@ class Journal:
         """Commit what has gathered, unless a batch is on its way: then that one's end takes it along."""
         if self._task is not None or not self._writers or not self._open:
             return
-        if len(self._writers) == 1 and self._alone():
-            batch, writers = self._take()
-            try:
-                rejected = self.store.commit_now(self.worker, batch)
-            except (Fenced, StoreError):
-                rejected = None  # the slow path says what to do
-            if rejected is not None:
-                self._settle(writers, rejected)
-                return
-        else:
-            batch, writers = self._take()
+        batch, writers = self._take()
+        try:
+            rejected = self.store.commit_now(self.worker, batch)
+        except (Fenced, StoreError):
+            rejected = None  # the slow path says what to do
+        if rejected is not None:
+            self._settle(writers, rejected)
+            return
         on_its_way = self.store.commit(self.worker, batch)
         self._task = asyncio.get_running_loop().create_task(self._commit(on_its_way, batch, writers))
 
