@@ -50,7 +50,8 @@ class Stage:
             if upto is not None:
                 self.store.db.execute("delete from entries where run = 'main' and seq >= ?", (upto,))
             self.store.db.execute(
-                "update runs set status = 'queued', worker = null, reason = null, result = null, ended = null"
+                "update runs set status = 'queued', worker = null, reason = null, result = null, seal = null,"
+                " ended = null"
                 " where id = 'main'"
             )
         self.engine._nudge.set()  # pyright: ignore[reportPrivateUsage]

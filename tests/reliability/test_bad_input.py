@@ -1,6 +1,7 @@
 """Values, errors and code that no engine wants: each ends its own run, by name, and the worker goes on."""
 
 import asyncio
+import gc
 import math
 import sys
 import threading
@@ -337,13 +338,15 @@ def test_a_flow_that_never_awaits_fails_and_the_others_go_on(monkeypatch: pytest
     on_engine(main)
 
 
-def test_an_engine_closes_though_a_flow_swallows_every_cancellation() -> None:
+def test_an_engine_closes_though_a_flow_swallows_every_cancellation(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with asyncio.timeout(20):
             async with Engine("memory:"):
                 await deaf_to_all.start()
 
     asyncio.run(main())
+    gc.collect()  # nor does it go on when it is collected, outside of any run
+    assert "swallows every cancellation" in caplog.text
 
 
 @step(timeout="20ms")

@@ -190,10 +190,13 @@ def as_target(name: str, model: Any, retry: Any, timeout: Any) -> Target:
         spec = copy.copy(model.spec)
         spec.name = name
         spec.retry, spec.timeout = retry or spec.retry, timeout or spec.timeout
+        spec.owns_arguments = True  # they are copied: see _Execution
         return Step(spec)
     if not callable(model):
         raise DeclarationError(f"it is bound to {model!r}, which cannot be called")
-    return Step(make_spec(name, as_function(model), retry=retry, timeout=timeout))
+    spec = make_spec(name, as_function(model), retry=retry, timeout=timeout)
+    spec.owns_arguments = True
+    return Step(spec)
 
 
 def _as_child(model: Flow[..., Any], retry: Any, timeout: Any) -> Flow[..., Any]:

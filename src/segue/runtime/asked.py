@@ -163,7 +163,7 @@ class Call:
             if self.stopping == "timeout":
                 raise TimeoutError
             self._clear()  # it was in time, however long the record of it takes
-            if self.spec.form != "process":
+            if not self.spec.owns_arguments:
                 self._check_unchanged()
             if self.spec.retry.if_result is not None:
                 refuse_unwanted(self.spec.retry, value)

@@ -7,6 +7,7 @@ The flow may see a result before it is durable, since a flow has no effects of i
 """
 
 import asyncio
+import ctypes
 import hashlib
 import logging
 from collections import deque
@@ -468,7 +469,10 @@ class Run:
                 if entered:
                     self.loop.leave()
         for task in self._tasks:
-            if task.done() and not task.cancelled():
+            if not task.done():  # collected, it would swallow GeneratorExit too, and go on with real steps, in no run
+                log.error("a task of run %s swallows every cancellation: it is left where it stands", self.id)
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(task))
+            elif not task.cancelled():
                 task.exception()  # it has been seen
         self._waiting.clear()
         self.loop.clear()

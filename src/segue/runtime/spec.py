@@ -30,10 +30,23 @@ class StepSpec:
     Attributes:
         begin: gives the coroutine of one attempt.
         form: how the function runs: on the loop, in a thread, in a process.
+        owns_arguments: they are copies, which it may change as it likes.
         uses: the resources that fill parameters of it, by the parameter's name.
     """
 
-    __slots__ = ("__dict__", "begin", "fn", "form", "inputs", "name", "retry", "timeout", "uses", "version")
+    __slots__ = (
+        "__dict__",
+        "begin",
+        "fn",
+        "form",
+        "inputs",
+        "name",
+        "owns_arguments",
+        "retry",
+        "timeout",
+        "uses",
+        "version",
+    )
 
     def __init__(
         self,
@@ -47,6 +60,7 @@ class StepSpec:
         uses: dict[str, Resource[Any]] | None = None,
     ) -> None:
         self.uses = uses or {}
+        self.owns_arguments = form == "process"
         self.name, self.fn, self.begin, self.form = name, fn, begin, form
         self.retry, self.timeout, self.version = retry, timeout, version
         self.inputs = Inputs(fn, f"step {name!r}", frozenset(self.uses))
