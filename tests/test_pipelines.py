@@ -18,6 +18,7 @@ from textwrap import dedent
 from typing import Any, Literal, TypedDict, cast
 
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -479,7 +480,6 @@ class Typed(TypedDict):
 
 
 def input_types() -> list[Any]:
-    pydantic = pytest.importorskip("pydantic")
     return [Clip, Struct, Typed, pydantic.create_model("Model", url=(str, ...), size=(int, 0))]
 
 

@@ -87,8 +87,9 @@ def test_worker_until_it_is_stopped(project: Project) -> None:
 def test_second_signal_does_not_wait(project: Project) -> None:
     project.write(
         "deaf.py",
-        "import sys, time\nfrom segue import flow, step\n"
-        "@step\nasync def block() -> None:\n    print('deaf', file=sys.stderr, flush=True)\n    time.sleep(600)\n"
+        "import sys, threading\nfrom segue import flow, step\n"
+        "@step\nasync def block() -> None:\n"
+        "    print('deaf', file=sys.stderr, flush=True)\n    threading.Event().wait()\n"
         "@flow\nasync def f() -> None:\n    await block()\n",
     )
     process = project.start("run", "deaf.py:f")

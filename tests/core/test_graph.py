@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypedDict
 
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -224,7 +225,6 @@ class Typed(TypedDict):
 
 
 def test_keys_of_types_and_values() -> None:
-    pydantic = pytest.importorskip("pydantic")
     model: Any = pydantic.create_model("model", url=str)
     for kind in (Data, Struct, Tuple, model):
         assert keys_of(kind) == keys_of(kind(url="x")) == ("url",)

@@ -8,6 +8,7 @@ pytest finds the ``test_…`` methods; they need nothing of it. Each begins with
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 from zlib import crc32
@@ -31,14 +32,14 @@ class Clock:
         return self.now
 
 
-class StorePromises:
+class StorePromises(ABC):
     """One test for each promise. Subclass it and say how a store is made."""
 
     clock: Clock
 
+    @abstractmethod
     def make_store(self) -> Store:
         """A new, empty store that takes its time from ``self.clock``."""
-        raise NotImplementedError
 
     def setup_method(self) -> None:
         """Begin with a clock of its own."""
