@@ -68,6 +68,14 @@ class Asked(Protocol):
         ...
 
 
+def _give(future: "asyncio.Future[Any]", run: "Run", spec: StepSpec | FlowSpec, entry: Entry) -> None:
+    """The flow gets a recorded result, or learns that it cannot be read any more."""
+    try:
+        future.set_result(run.decoded(spec.output.decode, entry))
+    except (Unstorable, CorruptRecord) as error:
+        future.set_exception(error)
+
+
 class Call:
     """A step that the flow has asked for: its attempts, until it ends."""
 
@@ -320,10 +328,10 @@ class Call:
         if future.done():
             return
         if entry.kind is Kind.OK:
-            try:
-                future.set_result(self.value if self.over else self.run.decoded(self.spec.output.decode, entry))
-            except (Unstorable, CorruptRecord) as error:
-                future.set_exception(error)
+            if self.over:
+                future.set_result(self.value)
+            else:
+                _give(future, self.run, self.spec, entry)
         elif entry.kind is Kind.ERROR:
             failure = read_failure(entry.output)
             kind = StepTimedOut if failure.type == "StepTimedOut" else StepFailed
@@ -390,10 +398,7 @@ class ChildCall:
         if future.done():
             return
         if entry.kind is Kind.OK:
-            try:
-                future.set_result(self.run.decoded(self.spec.output.decode, entry))
-            except (Unstorable, CorruptRecord) as error:
-                future.set_exception(error)
+            _give(future, self.run, self.spec, entry)
         elif entry.kind is Kind.ERROR:
             future.set_exception(run_error(self.id, self.spec.name, read_failure(entry.output)))
         else:
