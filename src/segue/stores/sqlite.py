@@ -28,7 +28,7 @@ T = TypeVar("T")
 _ROW = ", ".join(Row._fields)
 _SUMMARY = _ROW.replace(" input,", " x'' as input,").replace(" result,", " null as result,")
 _CREATE = (*NewRun._fields, "claims", "claim_seq", "losses")
-_CHUNK = 256
+_CHUNK = 64
 _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would be felt by the caller's loop
 
 
@@ -41,14 +41,13 @@ def _checksum(step: str, input: bytes | None, output: bytes | None) -> int:
     return crc32(output or b"", crc32(input or b"", crc32(step.encode())))
 
 
-@functools.cache
 def _values(columns: int, rows: int) -> str:
     row = f"({','.join('?' * columns)})"
     return ",".join([row] * rows)
 
 
 def _chunks(rows: Sequence[T]) -> Sequence[Sequence[T]]:
-    """The rows in parts small enough that their statement stays prepared: apsw keeps none longer than 16 KiB."""
+    """The rows in parts: for each number of them there is a statement, which stays prepared."""
     if len(rows) <= _CHUNK:
         return (rows,) if rows else ()
     return [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
@@ -61,10 +60,13 @@ def _padded(count: int) -> int:
 
 @functools.cache
 def _insert(table: str, columns: tuple[str, ...], rows: int) -> str:
-    into = f"insert into {table}({','.join(columns)})"
-    if rows == 1:
-        return f"{into} select {','.join('?' * len(columns))} where {_FENCE}"
-    return f"{into} select * from (values {_values(len(columns), rows)}) where column1 is not null and {_FENCE}"
+    """An insert of so many rows, which fails as a whole when the worker is gone: the first row's key is null then.
+
+    The second binding is the worker. (``insert … select … where exists`` takes twice as long.)
+    """
+    first = f"((select ? where {_FENCE}),{','.join('?' * (len(columns) - 1))})"
+    more = f",{_values(len(columns), rows - 1)}" if rows > 1 else ""
+    return f"insert into {table}({','.join(columns)}) values {first}{more}"
 
 
 @functools.cache
@@ -249,31 +251,27 @@ class SqliteStore(SqliteFile):
             try:
                 self._apply(worker, part)
             except apsw.ConstraintError as error:
+                if not self._alive(self.db, worker):
+                    raise Fenced from error
                 rejected[run] = str(error)
         return rejected
 
     @staticmethod
     def _insert_entries(db: Database, worker: str, entries: Sequence[tuple[str, Entry]]) -> None:
-        rows = _padded(len(entries))
         values: list[Any] = []
         for run, (seq, kind, step, attempt, started, ended, input, output) in entries:
             checksum = _checksum(step, input, output)
             values += (run, seq, kind, step, attempt, started, ended, input, output, checksum)
-        values += (None,) * (10 * (rows - len(entries)))
-        values.append(worker)
-        db.execute(_insert("entries", (*_ENTRY, "checksum"), rows), values)
-        _fence(db, len(entries))
+        values.insert(1, worker)
+        db.execute(_insert("entries", _ENTRY, len(entries)), values)
 
     @staticmethod
     def _insert_runs(db: Database, worker: str, creates: Sequence[NewRun]) -> None:
-        rows = _padded(len(creates))
         values: list[Any] = []
         for run in creates:
             values += _created(run)
-        values += (None,) * (len(_CREATE) * (rows - len(creates)))
-        values.append(worker)
-        db.execute(_insert("runs", _CREATE, rows), values)
-        _fence(db, len(creates))
+        values.insert(1, worker)
+        db.execute(_insert("runs", _CREATE, len(creates)), values)
 
     def _change_runs(self, db: Database, worker: str, changes: Sequence[Change]) -> None:
         ends = [change for change in changes if change.status in TERMINAL]
@@ -416,7 +414,7 @@ class SqliteStore(SqliteFile):
 
     @staticmethod
     def _entries(db: Database, run: str) -> Iterator[Entry]:
-        query = f"select {','.join(_ENTRY[1:])}, checksum from entries where run = ? order by seq"
+        query = f"select {','.join(_ENTRY[1:])} from entries where run = ? order by seq"
         for expected, row in enumerate(db.execute(query, (run,))):
             seq, kind, step, attempt, started, ended, input, output, checksum = row
             if checksum != _checksum(step, input, output) or kind not in _KINDS or seq != expected:
@@ -506,7 +504,7 @@ class _Shared(SqliteStore):
         pass
 
 
-_ENTRY = ("run", *Entry._fields)
+_ENTRY = ("run", *Entry._fields, "checksum")
 _KINDS = frozenset(Kind)
 
 
