@@ -1,5 +1,6 @@
 """One SQLite file: opened once for writing and once for reading, and the ways in through threads and locks."""
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two writers could corrupt the log: sqlite.org/wal.html#walresetbug
 _BUSY_AFTER = 5.0
+_LOG_PAGES = 1000  # of the write-ahead log, between two checkpoints
+_LOG_BYTES = 32 + _LOG_PAGES * (24 + 4096)
 
 
 class Database(Protocol):
@@ -32,6 +35,7 @@ class Database(Protocol):
     def pragma(self, name: str, value: Any = ..., /) -> Any: ...
     def changes(self) -> int: ...
     def total_changes(self) -> int: ...
+    def file_control(self, name: str, operation: int, pointer: int, /) -> bool: ...
     def set_busy_timeout(self, milliseconds: int, /) -> None: ...
     def close(self) -> None: ...
 
@@ -90,8 +94,10 @@ class SqliteFile:
             with self._one_process():
                 self._db = self._connect(str(self.path))
                 self._db.pragma("journal_mode", "wal")
-                self._db.pragma("wal_autocheckpoint", 1000)
+                self._db.pragma("wal_autocheckpoint", _LOG_PAGES)
                 self._schema(self._db)
+                if self.durability == "disk":
+                    self._allot_log(self.path)
             self._reader = self._connect(str(self.path))
         if self.path is None:
             self._schema(self._db)
@@ -102,7 +108,27 @@ class SqliteFile:
         db.pragma("synchronous", "full" if self.durability == "disk" else "normal")
         db.pragma("cache_size", -32000)
         db.pragma("trusted_schema", False)
+        if self.path is not None:
+            keep = ctypes.c_int(1)  # the log's file, which the last to close would delete
+            db.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(keep))
         return db
+
+    @staticmethod
+    def _allot_log(path: Path) -> None:
+        """Give the log its whole size at once: a commit that makes the file grow takes twice as long as another.
+
+        What is appended are zeros, which SQLite takes for the log's end (sqlite.org/walformat.html).
+        """
+        log = os.open(f"{path}-wal", os.O_WRONLY | os.O_APPEND)
+        try:
+            missing = _LOG_BYTES - os.fstat(log).st_size
+            if missing > 0 and shutil.disk_usage(path.parent).free > 16 * _LOG_BYTES:
+                os.write(log, bytes(missing))
+                os.fdatasync(log)
+        except OSError:
+            pass  # it grows as it goes, then
+        finally:
+            os.close(log)
 
     @staticmethod
     def _schema(db: Database) -> None:
