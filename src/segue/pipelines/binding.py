@@ -62,14 +62,15 @@ class Bound(NamedTuple):
         filled: dict[str, Any] = {}
         for name, source in self.plan.sources.items():
             filled[name] = self._follow(name, source, values, skipped) if isinstance(source, Reference) else source
-        given = values[INPUT]
-        keys = keys_of(given) or ()
-        if unfilled := lacking(self.plan, keys):
-            raise LookupError(f"nothing fills {', '.join(map(repr, unfilled))} of {self.what}")
-        filled |= {name: pick(given, (name,)) for name in self.plan.keys if name in keys}
+        if self.plan.keys:
+            given = values[INPUT]
+            keys = keys_of(given) or ()
+            if unfilled := lacking(self.plan, keys):
+                raise LookupError(f"nothing fills {', '.join(map(repr, unfilled))} of {self.what}")
+            filled |= {name: pick(given, (name,)) for name in self.plan.keys if name in keys}
         # Each node gets its own copy: the others must not see, at a moment that no replay repeats, what it changes.
         with suppress(Exception):  # a type of the user's that cannot be copied is shared
-            filled = copy.deepcopy(filled)
+            filled = copy.deepcopy(filled) if filled else filled
         return self._arranged(filled)
 
     def _follow(self, name: str, reference: Reference, values: Mapping[str, Any], skipped: Collection[str]) -> Any:
@@ -83,6 +84,8 @@ class Bound(NamedTuple):
             raise LookupError(f"{name!r} of {self.what} is taken from '{reference}': {error}") from None
 
     def _arranged(self, filled: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if self.target.spec.inputs.simple:
+            return (), filled
         only = [n for n, p in self.target.spec.inputs.signature.parameters.items() if p.kind is p.POSITIONAL_ONLY]
         args = tuple(filled.pop(name) for name in list(takewhile(filled.__contains__, only)))
         return args, filled

@@ -1,6 +1,5 @@
 """``Pipeline``: a specification and its models as an ordinary flow."""
 
-import asyncio
 import hashlib
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -277,6 +276,7 @@ class PipelineSpec(FlowSpec):
             body.__defaults__ = None
         super().__init__(name, body, "", source.divergence, None)
         self.nodes, self.bound, self.origin = nodes, bound, source.origin
+        self.dependents = {name: [other.name for other in nodes.values() if name in other.depends_on] for name in nodes}
         self.inputs = _Input(self, body)
 
     @cached_property
@@ -359,23 +359,34 @@ class _Execution:
         self.spec = spec
         self.values: dict[str, Any] = {INPUT: input}
         self.skipped: set[str] = set()
-        self.done = {name: asyncio.Event() for name in spec.nodes}
+        self.missing = {name: len(set(node.depends_on)) for name, node in spec.nodes.items()}
         self.root = place()
 
     async def whole(self) -> dict[str, Any]:
-        await gather(*(self._run(node) for node in self.spec.nodes.values()))
+        await self._all([node for node in self.spec.nodes.values() if not node.depends_on])
         return {name: self.values[name] for name in self.spec.nodes}
 
-    async def _run(self, node: Node) -> None:
-        for dependency in node.depends_on:
-            await self.done[dependency].wait()
+    async def _all(self, ready: list[Node]) -> None:
+        """Run nodes and all that then becomes ready: a chain in one task, branches side by side."""
+        while len(ready) == 1:
+            ready = await self._run(ready[0])
+        if ready:
+            await gather(*(self._onward(node) for node in ready))
+
+    async def _onward(self, node: Node) -> None:
+        await self._all(await self._run(node))
+
+    async def _run(self, node: Node) -> list[Node]:
+        """Run one node. Returns those that waited for it alone."""
         model, when = self.spec.bound[node.name]
         if when is None or await self._call(when):
             self.values[node.name] = await self._call(model)
         else:
             self.values[node.name] = None
             self.skipped.add(node.name)
-        self.done[node.name].set()
+        for name in self.spec.dependents[node.name]:
+            self.missing[name] -= 1
+        return [self.spec.nodes[name] for name in self.spec.dependents[node.name] if not self.missing[name]]
 
     def _call(self, bound: Bound) -> Awaitable[Any]:
         if (root := self.root) is not None:
