@@ -29,7 +29,7 @@ def show(value: Any) -> str:
 
 def line(name: str, figure: str, note: str = "") -> None:
     """Print one figure."""
-    print(f"  {name:<46} {figure:<28} {note}".rstrip(), flush=True)
+    print(f"  {name:<50} {figure:<29} {note}".rstrip(), flush=True)
 
 
 def dump(value: Any) -> str:

@@ -45,10 +45,12 @@ def _table(path: Path, synchronous: str) -> apsw.Connection:
     return db
 
 
-def single_commit(folder: Path, synchronous: str, rounds: int = 1500) -> Latency:
-    """Commit one row of 120 bytes by itself."""
-    db = _table(folder / f"single-{synchronous}.db", synchronous)
+def single_commit(folder: Path, synchronous: str, rounds: int = 1500, before: int = 0) -> Latency:
+    """Commit one row of 120 bytes by itself, as many times before as it takes for the log to have its full size."""
+    db = _table(folder / f"single-{synchronous}-{before}.db", synchronous)
     times: list[float] = []
+    for n in range(-before, 0):
+        db.execute("insert into j values(?, ?, ?, ?)", ("run", n, b"a" * 60, b"b" * 60))
     for n in range(rounds):
         began = time.perf_counter()
         db.execute("insert into j values(?, ?, ?, ?)", ("run", n, b"a" * 60, b"b" * 60))
@@ -78,6 +80,7 @@ def all_limits(folder: Path) -> dict[str, float | Latency]:
         "asyncio no-op, awaits/s": asyncio.run(asyncio_noop()),
         "fsync of 4 KiB": fsync(folder),
         "one row, one commit, with fsync": single_commit(folder, "full"),
+        "one row, one commit, with fsync, log of full size": single_commit(folder, "full", before=1200),
         "one row, one commit, without": single_commit(folder, "normal"),
         "64 rows a commit, with fsync, rows/s": batched_inserts(folder, "full"),
         "64 rows a commit, without, rows/s": batched_inserts(folder, "normal"),
