@@ -279,6 +279,9 @@ def _article(kind: type) -> str:
 
 # Codecs, one for each annotation
 
+_EXACT: frozenset[Any] = frozenset({int, float, str, bool, bytes})
+"""Types of which every value comes back the same, if it can be encoded at all."""
+
 _CONTAINERS: tuple[Any, ...] = (dict, list, tuple, set, frozenset)
 _WITH_FIELDS = ("__struct_fields__", "__pydantic_fields__", "__required_keys__", "_fields")
 """What marks a class with annotated fields: msgspec's, pydantic's, a TypedDict, a NamedTuple."""
@@ -344,6 +347,8 @@ class Codec:
         Raises:
             Unstorable: it would not come back as the annotation says, or not equal.
         """
+        if type(value) is self.kind and self.kind in _EXACT:
+            return encode(value, self.where), value
         if self._union:
             return self._encode_member(value)
         data = encode(value, self.where)
@@ -428,13 +433,16 @@ class Inputs:
         fn: the function.
         what: it, for errors, such as ``"step 'ocr'"``.
         skip: parameters that are filled in by the engine and not recorded.
+
+    Attributes:
+        simple: every parameter can be given by its name.
     """
 
     def __init__(self, fn: Callable[..., Any], what: str, skip: frozenset[str] = frozenset()) -> None:
         self.fn, self.what = fn, what
         given = [p for p in inspect.signature(fn).parameters.values() if p.name not in skip]
         self.signature = inspect.Signature(given)
-        simple = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in given)
+        self.simple = simple = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in given)
         self._names = tuple(p.name for p in given) if simple else ()
         self._least = sum(p.default is p.empty for p in given) if simple else 1
         self._most = len(given) if simple else 0
@@ -455,12 +463,9 @@ class Inputs:
             TypeError: they don't fit the function's parameters.
             Unstorable, UnawaitedCall: one of them cannot be stored.
         """
-        if not kwargs and self._least <= len(args) <= self._most:
-            if not args:
-                return _NOTHING
-            bound = dict(zip(self._names, args, strict=False))
-        else:
-            bound = self._bind(args, kwargs)
+        bound = self._bound(args, kwargs)
+        if not bound:
+            return _NOTHING
         try:
             return _encoder.encode(bound)
         except Exception:
@@ -468,19 +473,24 @@ class Inputs:
 
     def encode_typed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """The same, with each argument checked to come back as its annotation says: for runs, which others execute."""
-        bound = self._bind(args, kwargs)
+        bound = self._bound(args, kwargs)
         codecs = self.codecs
-        encode(bound, f"the input of {self.what}")  # names an unawaited call before a type is named
-        return _encoder.encode(
-            {name: msgspec.Raw(codecs[name].encode(v)[0]) if name in codecs else v for name, v in bound.items()}
-        )
+        try:
+            return _encoder.encode({name: msgspec.Raw(codecs[name].encode(value)[0]) for name, value in bound.items()})
+        except (Unstorable, UnawaitedCall):
+            encode(bound, f"the input of {self.what}")  # names an unawaited call before a type is named
+            raise
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments again, each as its annotation says."""
-        bound = inspect.BoundArguments(self.signature, cast("Any", {}))
-        for name, raw in _named_raw.decode(data).items():
-            codec = self.codecs.get(name)
-            bound.arguments[name] = codec.decode(bytes(raw)) if codec else _plain.decode(raw)
+        codecs = self.codecs
+        given = {
+            name: codecs[name].decode(bytes(raw)) if name in codecs else _plain.decode(raw)
+            for name, raw in _named_raw.decode(data).items()
+        }
+        if self.simple:
+            return (), given
+        bound = inspect.BoundArguments(self.signature, cast("Any", given))
         return bound.args, bound.kwargs
 
     def convert(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -495,6 +505,11 @@ class Inputs:
             return _sorted.encode(self.decode(recorded)) == _sorted.encode(self.decode(asked))
         except Exception:
             return False
+
+    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if not kwargs and self._least <= len(args) <= self._most:
+            return dict(zip(self._names, args, strict=False))
+        return self._bind(args, kwargs)
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -85,7 +85,7 @@ def test_another_input_is_a_divergence_that_consumes_nothing() -> None:
 
 def test_a_failed_attempt_alone_fixes_the_input_and_is_no_outcome() -> None:
     tape = Tape([entry(0, Kind.ATTEMPT, A), entry(1, Kind.ATTEMPT, A, input=None)])
-    assert [e.seq for e in tape.failed_attempts(A)] == [0, 1]
+    assert [e.seq for e in tape.failed[A]] == [0, 1]
     assert not tape.replaying
     assert tape.ask(A, b"other") is Found.DIVERGED
     assert tape.ask(A, b"in") is Found.NEW
@@ -112,7 +112,7 @@ def test_a_forgotten_step_runs_anew_with_any_input() -> None:
     tape = Tape([entry(0, Kind.ATTEMPT, A), ok(1, A)])
     tape.forget(A)
     assert tape.ask(A, b"other") is Found.NEW
-    assert (tape.recorded_input(A), tape.failed_attempts(A), tape.replaying) == (None, [], False)
+    assert (tape.recorded_input(A), tape.failed.get(A), tape.replaying) == (None, None, False)
 
 
 def test_of_a_step_that_was_run_anew_the_last_outcome_counts() -> None:

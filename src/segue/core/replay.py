@@ -48,7 +48,8 @@ class Tape:
         self._outcomes: list[Entry] = []
         self._at: dict[StepId, int] = {}
         self._inputs: dict[StepId, bytes] = {}
-        self._failed: dict[StepId, list[Entry]] = {}
+        self.failed: dict[StepId, list[Entry]] = {}
+        """Attempts that failed before the run was interrupted, of steps that had not ended."""
         self._ready: list[int] = []
         self._live: deque[Entry] = deque()
         self._by_call: dict[tuple[str, bytes | None], StepId] | None = None
@@ -64,7 +65,7 @@ class Tape:
             self._at[entry.step] = len(self._outcomes)  # a step that was run again after a divergence: the last counts
             self._outcomes.append(entry)
         elif entry.kind is Kind.ATTEMPT:
-            self._failed.setdefault(entry.step, []).append(entry)
+            self.failed.setdefault(entry.step, []).append(entry)
         elif entry.kind is Kind.CLAIM:
             self.claims.append(entry)
 
@@ -92,11 +93,7 @@ class Tape:
         """Run the step anew, whatever was recorded: the flow's policy after a divergence."""
         self._inputs.pop(step, None)
         self._at.pop(step, None)
-        self._failed.pop(step, None)
-
-    def failed_attempts(self, step: StepId) -> list[Entry]:
-        """Attempts of this step that failed before the run was interrupted."""
-        return self._failed.get(step, [])
+        self.failed.pop(step, None)
 
     def record(self, entry: Entry) -> None:
         """An outcome of this moment; ``next`` gives it after all that was recorded before."""

@@ -105,7 +105,7 @@ class Call:
     def __init__(self, run: "Run", spec: StepSpec, step: StepId, args: Any, kwargs: Any, input: bytes) -> None:
         self.run, self.spec, self.step = run, spec, step
         self.args, self.kwargs, self.input = args, kwargs, input
-        self.future: asyncio.Future[Any] = run.loop.create_future()
+        self.future: asyncio.Future[Any] = asyncio.Future(loop=run.loop)
         self.attempt = self.live = 0
         self.began = self.started = 0.0
         self.task: asyncio.Task[None] | None = None
@@ -121,7 +121,7 @@ class Call:
     # What the run asks of it
 
     def start(self) -> None:
-        if failed := self.run.tape.failed_attempts(self.step):
+        if failed := self.run.tape.failed.get(self.step):
             self.attempt, self.began = len(failed), failed[0].started
             self.recorded_input = True
             last = read_failure(failed[-1].output)
@@ -141,7 +141,7 @@ class Call:
         context = run.engine.context.copy()
         context.run(HERE.set, self)
         self.task = run.engine.ambient.create_task(self._body(self.attempt), context=context)
-        if not self.spec.uses or self.spec.form == "process":
+        if self.spec.limited and (not self.spec.uses or self.spec.form == "process"):
             self._limit()
         if run.engine.watchers:
             run.engine.tell("attempt", run, step=self.step, attempt=self.attempt, input=self.input)
@@ -170,7 +170,8 @@ class Call:
                 return
             if self.stopping == "timeout":
                 raise TimeoutError
-            self._clear()  # it was in time, however long the record of it takes
+            if self.handle is not None:
+                self._clear()  # it was in time, however long the record of it takes
             if not self.spec.owns_arguments:
                 self._check_unchanged()
             if self.spec.retry.if_result is not None:
@@ -316,7 +317,8 @@ class Call:
         if self.over:
             return
         self.over = True
-        self._clear()
+        if self.handle is not None:
+            self._clear()
         run = self.run
         run.tape.record(run.submit(kind, self.step, self.attempt, self.started, self._unrecorded_input(), data))
         if run.engine.watchers:

@@ -8,12 +8,13 @@ from segue.errors import UsageError
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters to mistake
 _PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
+_SHIFTS = tuple(range(120, -10, -10))
 
 
 def new_id() -> str:
     """An id as ULIDs are: 48 bits of time in milliseconds, 80 of randomness, 26 characters."""
     number = (time.time_ns() // 1_000_000) << 82 | int.from_bytes(os.urandom(10)) << 2
-    return "".join(_PAIRS[(number >> shift) & 1023] for shift in range(120, -10, -10))
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 
 def worker_id() -> str:

@@ -120,7 +120,8 @@ class Run:
 
     def ask(self, here: Place, spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """The flow awaits a step."""
-        self._check_home()
+        if not self.loop.at_home():
+            self._refuse_stranger()
         if self._steps.setdefault(spec.name, spec) is not spec:
             first, second = (f"{f.__module__}.{f.__qualname__}" for f in (self._steps[spec.name].fn, spec.fn))
             raise DeclarationError(
@@ -135,7 +136,8 @@ class Run:
         self, here: Place, spec: FlowSpec, args: tuple[Any, ...], kwargs: dict[str, Any], options: Any
     ) -> ChildCall:
         """The flow awaits another flow."""
-        self._check_home()
+        if not self.loop.at_home():
+            self._refuse_stranger()
         input = spec.inputs.encode_typed(args, kwargs)
         step = here.identify(spec.name)
         digest = hashlib.blake2b(f"{self.id}\0{step}".encode(), digest_size=8).hexdigest()
@@ -143,12 +145,11 @@ class Run:
         self._look_up(call, input, spec.inputs.same)
         return call
 
-    def _check_home(self) -> None:
-        if not self.loop.at_home():
-            raise NotInFlow(
-                f"a step of run {self.id} was called from another thread or loop than its flow's. Call it in the "
-                "flow's own body, or call its raw function, step.fn, here"
-            )
+    def _refuse_stranger(self) -> NoReturn:
+        raise NotInFlow(
+            f"a step of run {self.id} was called from another thread or loop than its flow's. Call it in the "
+            "flow's own body, or call its raw function, step.fn, here"
+        )
 
     def _look_up(self, asked: Any, input: bytes, same: Callable[[bytes, bytes], bool]) -> None:
         if self._closed:  # it never comes; raising here would keep a flow that catches everything busy for ever
@@ -243,7 +244,9 @@ class Run:
     ) -> Entry:
         """Append to the journal."""
         tape = self.tape
-        tape.time = ended = max(tape.time, self.engine.clock())
+        if (ended := self.engine.clock()) < tape.time:
+            ended = tape.time
+        tape.time = ended
         entry = Entry(tape.seq, kind, step, attempt, started, ended, input, output)
         tape.seq += 1
         self.engine.journal.write(self, entry)
@@ -341,7 +344,8 @@ class Run:
     def start_held(self) -> None:
         """Start what the flow has asked for and nobody has recorded, as far as what led to it is durable."""
         held = self._held
-        while held and held[0][0] <= self.stored:
+        stored = self.stored
+        while held and held[0][0] <= stored:
             asked = held.popleft()[1]
             if self._waiting.get(asked.step) is not asked:
                 continue

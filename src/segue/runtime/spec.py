@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, NamedTuple
 
-from segue.policies import Retry, Timeout
+from segue.policies import NO_TIMEOUT, Retry, Timeout
 from segue.runtime.resources import Resource
 from segue.values import Codec, Inputs, hints_of
 
@@ -30,6 +30,7 @@ class StepSpec:
     Attributes:
         begin: gives the coroutine of one attempt.
         form: how the function runs: on the loop, in a thread, in a process.
+        limited: whether there is a timeout.
         owns_arguments: they are copies, which it may change as it likes.
         uses: the resources that fill parameters of it, by the parameter's name.
     """
@@ -40,6 +41,7 @@ class StepSpec:
         "fn",
         "form",
         "inputs",
+        "limited",
         "name",
         "owns_arguments",
         "retry",
@@ -63,6 +65,7 @@ class StepSpec:
         self.owns_arguments = form == "process"
         self.name, self.fn, self.begin, self.form = name, fn, begin, form
         self.retry, self.timeout, self.version = retry, timeout, version
+        self.limited = timeout != NO_TIMEOUT
         self.inputs = Inputs(fn, f"step {name!r}", frozenset(self.uses))
 
     @functools.cached_property
