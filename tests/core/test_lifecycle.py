@@ -4,7 +4,17 @@ import itertools
 
 import pytest
 
-from segue.core.lifecycle import LOSSES_ALLOWED, TABLE, TERMINAL, Event, IllegalMove, Status, after_loss, move
+from segue.core.lifecycle import (
+    LOSSES_ALLOWED,
+    LOSSES_IN_DOUBT,
+    TABLE,
+    TERMINAL,
+    Event,
+    IllegalMove,
+    Status,
+    after_loss,
+    move,
+)
 
 ALLOWED = {
     ("queued", "claim"): "running",
@@ -44,38 +54,44 @@ def test_every_state_can_be_reached_and_every_live_one_can_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "progressed", "suspect", "status", "counted"),
+    ("losses", "progressed", "suspect", "doubt", "status", "counted"),
     [
-        (0, False, False, "queued", 1),
-        (0, False, True, "queued", 1),
-        (0, True, False, "queued", 1),
-        (0, True, True, "queued", 1),
-        (1, False, False, "queued", 1),
-        (1, False, True, "queued", 2),
-        (1, True, False, "queued", 1),
-        (1, True, True, "queued", 1),
-        (2, False, False, "queued", 2),
-        (2, False, True, "failed", 3),
-        (2, True, False, "queued", 1),
-        (2, True, True, "queued", 1),
+        (0, False, False, False, "queued", 1),
+        (0, False, True, False, "queued", 1),
+        (0, True, False, False, "queued", 1),
+        (0, True, True, False, "queued", 1),
+        (1, False, False, False, "queued", 1),
+        (1, False, True, False, "queued", 2),
+        (1, True, False, False, "queued", 1),
+        (1, True, True, False, "queued", 1),
+        (2, False, False, False, "queued", 2),
+        (2, False, True, False, "failed", 3),
+        (2, True, False, False, "queued", 1),
+        (2, True, True, False, "queued", 1),
+        (2, False, True, True, "queued", 3),
+        (4, False, True, True, "queued", 5),
+        (4, False, True, False, "failed", 5),
+        (5, False, True, True, "failed", 6),
+        (5, True, True, True, "queued", 1),
     ],
 )
 def test_a_dead_worker_counts_against_a_run_unless_it_progressed(
-    losses: int, progressed: bool, suspect: bool, status: str, counted: int
+    losses: int, progressed: bool, suspect: bool, doubt: bool, status: str, counted: int
 ) -> None:
-    assert after_loss(losses, progressed=progressed, suspect=suspect) == (status, counted)
+    assert after_loss(losses, progressed=progressed, suspect=suspect, doubt=doubt) == (status, counted)
 
 
 def test_a_run_without_progress_ends_with_the_last_loss_allowed() -> None:
-    losses, deaths, status = 0, 0, Status.QUEUED
-    while status is not Status.FAILED:
-        status, losses = after_loss(losses, progressed=False, suspect=True)
-        deaths += 1
-    assert deaths == LOSSES_ALLOWED
+    for doubt, allowed in ((False, LOSSES_ALLOWED), (True, LOSSES_IN_DOUBT)):
+        losses, deaths, status = 0, 0, Status.QUEUED
+        while status is not Status.FAILED:
+            status, losses = after_loss(losses, progressed=False, suspect=True, doubt=doubt)
+            deaths += 1
+        assert deaths == allowed
 
 
 def test_a_run_that_progresses_survives_any_number_of_deaths() -> None:
     losses = 0
     for _ in range(100):
-        status, losses = after_loss(losses, progressed=True, suspect=True)
+        status, losses = after_loss(losses, progressed=True, suspect=True, doubt=False)
         assert status is Status.QUEUED

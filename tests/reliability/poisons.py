@@ -1,8 +1,10 @@
 """Steps that take their process down, one way or another."""
 
+import asyncio
 import ctypes
 import os
 import resource
+import select
 import signal
 from pathlib import Path
 
@@ -22,6 +24,9 @@ async def die(way: str) -> None:
         os.abort()
     if way == "segfault":
         ctypes.string_at(0)
+    if way.startswith("late"):  # when others have begun
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.05)
+        os._exit(3)
     bytearray(8 << 30)  # "memory": more than the process may have
 
 
@@ -30,7 +35,18 @@ async def poison(way: str) -> None:
     await die(way)
 
 
-jobs.KNOWN["poison"] = poison
+@step
+def long_call() -> str:
+    select.select([], [], [], 0.3)
+    return "done"
+
+
+@flow(name="innocent")
+async def innocent() -> str:
+    return await long_call()
+
+
+jobs.KNOWN |= {"poison": poison, "innocent": innocent}
 
 
 async def life(folder: Path, numbers: range, ways: list[str], pipe: int) -> None:
@@ -42,6 +58,8 @@ async def life(folder: Path, numbers: range, ways: list[str], pipe: int) -> None
     async with Engine(f"sqlite:{folder / 'segue.db'}", execute=False):
         for way in ways if numbers else ():
             await poison.options(id=f"poison-{way}").start(way)
+            if way.startswith("late"):
+                await innocent.options(id="innocent").start()
         for number in numbers:
             await jobs.job.options(id=f"job-{number}").start(number)
     async with Engine(f"sqlite:{folder / 'segue.db'}") as engine:

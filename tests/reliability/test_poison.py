@@ -49,6 +49,20 @@ def test_three_poisons_together_fail_and_the_innocents_beside_them_do_not(zygote
     assert [row for row in found if row[0] in ("job", "poison")] == [("job", "completed", 20), ("poison", "failed", 3)]
 
 
+def test_a_long_step_that_dies_beside_one_killer_after_another_is_not_blamed(zygote: Process, tmp_path: Path) -> None:
+    order = {"folder": str(tmp_path), "life": "poisoned", "numbers": [0, 1]}
+    codes = [zygote.ask({**order, "ways": [f"late {life}"]})["code"] for life in range(2)]
+    while codes[-1] != 0:
+        assert len(codes) < 12
+        codes.append(zygote.ask({**order, "ways": [], "numbers": [0, 0]})["code"])
+    found = dict(select(tmp_path / "segue.db", "select id, status from runs where flow != 'job' and parent is null"))
+    assert found == {
+        "innocent": "completed",
+        "poison-late 0": "failed",
+        "poison-late 1": "failed",
+    }
+
+
 def test_running_out_of_memory_fails_the_run_and_not_the_worker(zygote: Process, tmp_path: Path) -> None:
     order = {"folder": str(tmp_path), "life": "poisoned", "ways": ["memory"], "numbers": [0, 10]}
     assert zygote.ask(order) == {"code": 0}

@@ -77,19 +77,23 @@ def move(status: Status, event: Event) -> Status:
 LOSSES_ALLOWED = 3
 """Workers that one step may take down, without any progress of its run between, before the run ends."""
 
+LOSSES_IN_DOUBT = 6
+"""The same where the last death may have had another cause."""
 
-def after_loss(losses: int, *, progressed: bool, suspect: bool) -> tuple[Status, int]:
+
+def after_loss(losses: int, *, progressed: bool, suspect: bool, doubt: bool) -> tuple[Status, int]:
     """What becomes of a run whose worker died, and how many deaths in a row now count against it.
 
     Args:
         losses: deaths that counted so far.
         progressed: it recorded an outcome under the worker that died, so whatever is fatal lies further on.
         suspect: a step of it may have been running. Unknown the first time, when starts are not yet recorded.
+        doubt: the worker executed other runs that may be to blame, or may be alive after all.
     """
     if progressed:
         losses = 1
     elif suspect or losses == 0:
         losses += 1
-    if losses >= LOSSES_ALLOWED:
+    if losses >= (LOSSES_IN_DOUBT if doubt else LOSSES_ALLOWED):
         return move(Status.RUNNING, Event.FAIL), losses
     return move(Status.RUNNING, Event.LOSE), losses

@@ -320,10 +320,9 @@ class Call:
         if self.handle is not None:
             self._clear()
         run = self.run
-        run.tape.record(run.submit(kind, self.step, self.attempt, self.started, self._unrecorded_input(), data))
+        run.record(kind, self.step, self.attempt, self.started, self._unrecorded_input(), data)
         if run.engine.watchers:
             run.engine.tell("step", run, step=self.step, attempt=self.attempt, kind=kind, data=data)
-        run.wake()
 
     def deliver(self, entry: Entry) -> None:
         future = self.future
@@ -366,7 +365,7 @@ class ChildCall:
         self.started = engine.clock()
         if engine.watchers:
             engine.tell("child", self.run, step=self.step, id=self.id, flow=self.spec.name, input=self.input)
-        engine.start_child(self)
+        engine.children.start(self)
 
     def ended(self, status: Status, result: bytes | None) -> None:
         """The child run has ended: that is an entry of its parent."""
@@ -378,15 +377,14 @@ class ChildCall:
             kind = Kind.ERROR
         run = self.run
         input = run.engine.artifacts.reference(self.input)
-        run.tape.record(run.submit(kind, self.step, 1, self.started, input, result))
+        run.record(kind, self.step, 1, self.started, input, result)
         if run.engine.watchers:
             run.engine.tell("step", run, step=self.step, attempt=1, kind=kind, data=result)
-        run.wake()
 
     def cancel(self) -> None:
         self.stopping = True
         if self.started:
-            self.run.engine.cancel_child(self.id)
+            self.run.engine.children.cancel(self.id)
         elif self.run.new:  # it has not begun; else it may have, under an earlier worker, and is looked up first
             self.started = self.run.engine.clock()
             self.ended(Status.CANCELLED, encode("it had not begun", "note"))
@@ -435,8 +433,7 @@ class FlowTimer:
         self.handle = None
         if run.engine.watchers:
             run.engine.tell("timer", run, step=self.step, when=None)
-        run.tape.record(run.submit(Kind.TIMER, self.step, 0, self.when, None, None))
-        run.wake()
+        run.record(Kind.TIMER, self.step, 0, self.when, None, None)
 
     def deliver(self, entry: Entry) -> None:
         self.run.loop.soon(self.timer)

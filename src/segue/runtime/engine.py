@@ -17,13 +17,13 @@ from segue.core.entries import Entry
 from segue.core.lifecycle import Status
 from segue.errors import Conflict, CorruptRecord, Fenced, StoreError, UnknownRun, UsageError
 from segue.runtime import crashpoints
-from segue.runtime.asked import ChildCall
+from segue.runtime.children import Children
+from segue.runtime.claims import AGAIN_AFTER, Claims
 from segue.runtime.context import HERE
 from segue.runtime.failures import failure_of
 from segue.runtime.ids import checked, new_id, worker_id
 from segue.runtime.journal import Journal
 from segue.runtime.lease import LEASE, Lease, Stopwatch
-from segue.runtime.registry import FLOWS
 from segue.runtime.resources import Shelf
 from segue.runtime.run import Run
 from segue.runtime.settings import default_store
@@ -31,15 +31,12 @@ from segue.runtime.spec import FlowSpec
 from segue.runtime.threads import Pool
 from segue.runtime.tickets import Ended, Options, Submission, Ticket
 from segue.stores.artifacts import Artifacts
-from segue.stores.base import Change, Lost, NewRun, Row, Store, check_result
+from segue.stores.base import Lost, NewRun, Row, Store, check_result, row_of
 from segue.stores.sqlite import SqliteStore
 from segue.stores.urls import open_url
 from segue.values import encode
 
 log = logging.getLogger("segue")
-
-AGAIN_AFTER = 0.5
-"""Seconds after which what the store did not take is tried again."""
 
 POLL = 0.1
 """Seconds between looks at what other processes wrote."""
@@ -102,6 +99,7 @@ class Engine:
         self.aside = Pool("segue-aside", 4)
         self.shelf = Shelf()
         self.watch = Stopwatch()
+        self.claims, self.children = Claims(self), Children(self)
         self.worker = ""
         self.ambient: asyncio.AbstractEventLoop
         self.context: Context
@@ -116,9 +114,6 @@ class Engine:
         self._open = False
         self._nudge: asyncio.Event
         self._joined: asyncio.Event  # cleared from the loss of the lease until there is another
-        self._finding: set[str] = set()
-        self._unwanted: set[str] = set()
-        self._loading = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._switch: float | None = None
 
@@ -143,7 +138,7 @@ class Engine:
             self._switch = 0.005
             sys.setswitchinterval(SWITCH_INTERVAL)
         await self._join()
-        self._spawn(self._work())
+        self.spawn(self._work())
         if self.adopts:
             _entered.append(self)
         return self
@@ -222,7 +217,8 @@ class Engine:
     def is_open(self) -> bool:
         return self._open and self.ambient.is_running()  # a loop that stands still would never answer
 
-    def _spawn(self, coro: Any) -> None:
+    def spawn(self, coro: Any) -> None:
+        """Run it beside the runs, until the engine is closed."""
         task = self.ambient.create_task(coro)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -245,7 +241,7 @@ class Engine:
         if self.artifacts.reference(input) is not input:
             input = await self.aside.submit(lambda: self.artifacts.spill(input)) or input
         await self._joined.wait()
-        new = self._new_run(spec, input, options, None)
+        new = self.new_run(spec, input, options, None)
         if crashpoints.armed:
             crashpoints.reach("before-create")
         if options.id is not None:
@@ -255,18 +251,18 @@ class Engine:
                 self._fenced(new.origin)
                 return await self.launch(spec, args, kwargs, options, wait=wait)
             if existing is not None:
-                self._check_same(existing, new, spec)
+                self.check_same(existing, new, spec)
                 return Ticket(self, spec, existing.id, existing.created)
             ticket = Ticket(self, spec, new.id, new.created)
             if new.status is Status.RUNNING and new.worker == self.worker:  # else it is swept, and claimed by someone
                 ticket.follow()
-                run = self._take_up(spec, _row_of(new), [], new=True)
+                run = self.take_up(spec, row_of(new), [], new=True)
                 self.wake(run)
         elif new.status is Status.RUNNING:
             ticket = Ticket(self, spec, new.id, new.created)
             if not wait:
                 ticket.follow()
-            run = self._take_up(spec, _row_of(new), [], new=True)
+            run = self.take_up(spec, row_of(new), [], new=True)
             run.creator = ticket
             self.journal.create(run, new)
             self.wake(run)
@@ -283,10 +279,11 @@ class Engine:
         if crashpoints.armed:
             crashpoints.reach("after-create")
         if new.status is Status.QUEUED:
-            self._nudge.set()
+            self.nudge()
         return ticket
 
-    def _new_run(self, spec: FlowSpec, input: bytes, options: Options, parent: str | None) -> NewRun:
+    def new_run(self, spec: FlowSpec, input: bytes, options: Options, parent: str | None) -> NewRun:
+        """A run as it is to be created: executed here at once, if there is room."""
         now = self.clock()
         here = self.execute and not options.delay and options.concurrency is None
         here = here and (parent is not None or len(self.runs) < self.concurrency)
@@ -309,7 +306,12 @@ class Engine:
             checksum=crc32(input),
         )
 
-    def _check_same(self, existing: Row, new: NewRun, spec: FlowSpec) -> None:
+    def check_same(self, existing: Row, new: NewRun, spec: FlowSpec) -> None:
+        """Refuse an id that belongs to another run.
+
+        Raises:
+            Conflict: the run that has it is of another flow, or has another input.
+        """
         if existing.flow != new.flow:
             raise Conflict(f"id {new.id!r} belongs to a run of {existing.flow!r}, not of {new.flow!r}")
         recorded = self.artifacts.fetch(existing.input) or b""
@@ -322,39 +324,15 @@ class Engine:
                 f"this input is {show(asked)}"
             )
 
-    def _take_up(self, spec: FlowSpec, row: Row, entries: list[Entry], *, new: bool) -> Run:
+    def take_up(self, spec: FlowSpec, row: Row, entries: list[Entry], *, new: bool) -> Run:
+        """Bring a run into memory; ``wake`` it to begin."""
         run = self.runs[row.id] = Run(self, spec, row, entries, new=new)
         if self.watchers:
             self.tell("run", run, resumed=not new, entries=len(entries), parent=row.parent, journal=entries)
         run.begin()
-        if row.id in self._unwanted:
-            self._unwanted.discard(row.id)
+        if self.children.cancelled(row.id):
             run.cancel("cancelled by its parent")
         return run
-
-    # Child runs
-
-    def start_child(self, call: ChildCall) -> None:
-        """A flow calls a flow: a run of its own, executed here unless it is already elsewhere."""
-        parent = call.run
-        self.follow(call.id, call.ended)
-        if parent.new and call.options.id is None and self.artifacts.reference(call.input) is call.input:
-            self._begin_child(call)
-        else:
-            self._finding.add(call.id)
-            self._spawn(self._find_child(call))
-
-    def _begin_child(self, call: ChildCall) -> None:
-        new = self._new_run(call.spec, call.input, call.options._replace(id=call.id), call.run.id)
-        if new.status is Status.RUNNING:
-            run = self._take_up(call.spec, _row_of(new), [], new=True)
-            self.journal.create(run, new)
-            self.wake(run)
-        else:
-            done: asyncio.Future[None] = self.ambient.create_future()
-            done.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self.journal.create(Submission(new.id, done), new)
-            self.flush_soon()
 
     async def spilled(self, data: bytes) -> bytes:
         """The data, or a reference to it once it is on disk, however long the disk needs to recover."""
@@ -365,58 +343,9 @@ class Engine:
                 log.warning("a long value cannot be written yet: %s", error)
                 await asyncio.sleep(AGAIN_AFTER)
 
-    async def _find_child(self, call: ChildCall) -> None:
-        """The parent was interrupted, or names the child itself: it may exist."""
-        try:
-            while True:
-                try:
-                    return await (self._cancel_if_exists(call) if call.stopping else self._create_if_missing(call))
-                except Fenced:
-                    return None  # its parent has left memory, or does so in a moment
-                except CorruptRecord:
-                    raise
-                except StoreError as error:
-                    log.warning("child run %s cannot be looked up yet: %s", call.id, error)
-                    await asyncio.sleep(AGAIN_AFTER)
-        except Exception as error:
-            call.ended(Status.FAILED, encode(failure_of(error), "failure"))
-        finally:
-            self._finding.discard(call.id)
-
-    async def _create_if_missing(self, call: ChildCall) -> None:
-        input = await self.spilled(call.input)
-        new = self._new_run(call.spec, input, call.options._replace(id=call.id), call.run.id)
-        existing = await self.store.create(new)
-        if existing is not None:
-            self._check_same(existing, new, call.spec)
-            if existing.status.terminal:
-                self._ended_elsewhere(existing)
-            self._nudge.set()
-        elif new.status is Status.RUNNING and new.worker == self.worker:
-            self.wake(self._take_up(call.spec, _row_of(new), [], new=True))
-
-    async def _cancel_if_exists(self, call: ChildCall) -> None:
-        try:
-            row = await self.row(call.id)
-        except UnknownRun:
-            call.ended(Status.CANCELLED, encode("it had not begun", "note"))
-        else:
-            if row.status.terminal:
-                self._ended_elsewhere(row)
-            else:
-                self.cancel_child(call.id)
-
-    def cancel_child(self, id: str) -> None:
-        """Cancel a run as soon as it executes here. One that executes elsewhere goes on to its end."""
-        run = self.runs.get(id)
-        if run is not None:
-            run.cancel("cancelled by its parent")
-        else:
-            self._unwanted.add(id)
-
     def is_local(self, id: str) -> bool:
         """Whether the run executes here, or may in a moment."""
-        return id in self.runs or id in self._finding
+        return id in self.runs or self.children.sought(id)
 
     # Ends of runs, here and elsewhere
 
@@ -441,7 +370,7 @@ class Engine:
             self.tell("end", run, status=status, result=result)
         self._call_back(run.id, status, result, run.error)
         if len(self.runs) >= self.concurrency - 1 or run.row.concurrency is not None or run.row.losses:
-            self._nudge.set()  # one that is queued may have waited for this end
+            self.nudge()  # one that is queued may have waited for this end
 
     def _call_back(self, id: str, status: Status, result: bytes | None, cause: BaseException | None = None) -> None:
         for ended in self._waiting.pop(id, ()):
@@ -450,7 +379,8 @@ class Engine:
                 owner.cause = cause
             ended(status, result)
 
-    def _ended_elsewhere(self, row: Row) -> None:
+    def ended_elsewhere(self, row: Row) -> None:
+        """A run that someone here waits for has ended, and another process executed it."""
         try:
             check_result(row)
         except CorruptRecord as error:
@@ -470,7 +400,7 @@ class Engine:
         self.runs.pop(run.id, None)
         if self.watchers:
             self.tell("left", run)
-        self._nudge.set()
+        self.nudge()
 
     # The tick: everything that happened since the last one, and one commit for it
 
@@ -478,6 +408,10 @@ class Engine:
         """Pump this run at the next tick."""
         self._dirty[run] = None
         self.flush_soon()
+
+    def nudge(self) -> None:
+        """Look for work at once."""
+        self._nudge.set()
 
     def flush_soon(self) -> None:
         """Tick soon."""
@@ -507,7 +441,7 @@ class Engine:
     # Work: claims, and news from other processes
 
     async def _work(self) -> None:
-        claim_at = 0.0
+        claim_at, trouble = 0.0, ""
         while True:
             worker = self.worker
             try:
@@ -517,10 +451,13 @@ class Engine:
                     self._nudge.clear()
                     claim_at = now + 1.0
                     await self._look(now)
+                trouble = ""
             except Fenced:
                 self._fenced(worker)
             except StoreError as error:
-                log.warning("the store cannot be read yet: %s", error)
+                if str(error) != trouble:  # said once, however long it lasts
+                    trouble = str(error)
+                    log.warning("the store cannot be read yet: %s", error)
             except Exception:
                 log.exception("a defect in Segue: the engine could not look for work")
             try:
@@ -533,7 +470,7 @@ class Engine:
         elsewhere = [id for id in self._waiting if id not in self.runs]
         if elsewhere:
             for row in await self.store.ended(elsewhere):
-                self._ended_elsewhere(row)
+                self.ended_elsewhere(row)
         for run in list(self.runs.values()):
             if (parked := run.parkable(now)) is not None:
                 run.park(*parked)
@@ -542,50 +479,7 @@ class Engine:
                 del self.runs[run.id]
                 self.flush_soon()
         if self.execute:
-            await self._claim()
-
-    async def _claim(self) -> None:
-        room = self.concurrency - len(self.runs) - self._loading
-        known = [name for name in FLOWS if self.flows is None or name in self.flows]
-        if room <= 0 or not known:
-            return
-        suspects = 0 if any(run.row.losses > 1 for run in self.runs.values()) else 1
-        origins = (None,) if self.adopts else (self.worker, *self.origins)
-        for origin in origins:
-            for row in await self.store.claim(self.worker, known, min(room, 64), origin, suspects):
-                self._spawn(self._resume(row))
-
-    async def _resume(self, row: Row) -> None:
-        self._loading += 1
-        try:
-            await self._load(row)
-        finally:
-            self._loading -= 1
-
-    async def _load(self, row: Row) -> None:
-        loaded = None
-        while loaded is None and self.worker == row.worker:
-            try:
-                loaded = await self.store.load(row.id)
-            except CorruptRecord as error:
-                log.error("run %s of %r ends: %s", row.id, row.flow, error)
-                self._end_unloaded(row, error)
-                return
-            except StoreError as error:
-                log.warning("run %s cannot be read yet: %s", row.id, error)
-                await asyncio.sleep(AGAIN_AFTER)
-        if loaded is not None and self._open:
-            row, entries = loaded
-            if row.worker == self.worker:
-                self.wake(self._take_up(FLOWS[row.flow], row, entries, new=False))
-
-    def _end_unloaded(self, row: Row, error: BaseException) -> None:
-        done: asyncio.Future[None] = self.ambient.create_future()
-        done.add_done_callback(lambda done: done.cancelled() or done.exception())
-        result = encode(failure_of(error), "failure")
-        end = Change(row.id, Status.FAILED, None, None, result, self.clock(), parent=row.parent)
-        self.journal.change(Submission(row.id, done), end)
-        self.flush_soon()
+            await self.claims.take(now)
 
     def _swept(self, lost: list[Lost]) -> None:
         for run in lost:
@@ -593,7 +487,7 @@ class Engine:
                 log.error("run %s of %r ends: step %r took down its worker too often", run.run, run.flow, run.step)
             else:
                 log.warning("run %s of %r is taken over from a worker that died", run.run, run.flow)
-        self._nudge.set()
+        self.nudge()
 
     def _fenced(self, worker: str) -> None:
         """The lease is lost: others may own our runs by now. Drop them, and begin again under another name."""
@@ -607,7 +501,7 @@ class Engine:
             run.close()
         self.runs.clear()
         self._dirty.clear()
-        self._spawn(self._rejoin())
+        self.spawn(self._rejoin())
 
     async def _rejoin(self) -> None:
         if self._lease is not None:
@@ -651,10 +545,3 @@ class Engine:
 
 _entered: list[Engine] = []
 """Engines that the program opened, the newest last: calls made outside of runs go to that one."""
-
-
-def _row_of(new: NewRun) -> Row:
-    return Row(
-        new.id, new.flow, new.version, new.code, new.status, None, new.worker, new.origin, new.parent, new.priority,
-        new.concurrency, new.timeout, new.due, new.created, new.started, None, 1, 0, new.input, None, new.checksum,
-    )  # fmt: skip

@@ -66,6 +66,10 @@ class Run:
         self.tape = Tape(entries)
         self.tape.time = max(self.tape.time, row.started or row.created)
         self.cautious = row.losses > 0
+        self.suspect = row.losses > 1
+        """It may be what killed its last two workers."""
+        self.progressed = False
+        """It has recorded an outcome here."""
         self.loop = RunLoop(self, row.started or row.created, crc32(row.id.encode()))
         self.root = Place(self)
         self.submitted = self.stored = 0
@@ -251,6 +255,14 @@ class Run:
         tape.seq += 1
         self.engine.journal.write(self, entry)
         return entry
+
+    def record(
+        self, kind: Kind, step: StepId, attempt: int, started: float, input: bytes | None, output: bytes | None
+    ) -> None:
+        """Append what the flow is to see, and hand it over at the next pump."""
+        self.progressed = True
+        self.tape.record(self.submit(kind, step, attempt, started, input, output))
+        self.wake()
 
     def written(self, upto: int) -> None:
         self.stored = upto

@@ -124,6 +124,14 @@ class Lost(NamedTuple):
     """The step that it is blamed on, when its run ended for it."""
 
 
+def row_of(new: NewRun) -> Row:
+    """The run as a store shows it right after its creation by the worker that executes it."""
+    return Row(
+        new.id, new.flow, new.version, new.code, new.status, None, new.worker, new.origin, new.parent, new.priority,
+        new.concurrency, new.timeout, new.due, new.created, new.started, None, 1, 0, new.input, None, new.checksum,
+    )  # fmt: skip
+
+
 Commit = Awaitable[dict[str, str]]
 """A batch on its way: in the end, the runs that could not be written, and why."""
 
@@ -188,14 +196,14 @@ class Store(Protocol):
         ...
 
     async def claim(
-        self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: int
+        self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: bool
     ) -> list[Row]:
         """Take queued and due runs, most urgent first.
 
         Args:
             flows: the flows that the worker knows.
             origin: only runs that this worker created.
-            suspects: how many runs to take at most that have twice cost a worker its life.
+            suspects: only runs that have twice cost a worker its life; else only the others.
         """
         ...
 

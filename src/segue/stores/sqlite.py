@@ -9,7 +9,7 @@ import functools
 import os
 import time
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 import apsw
@@ -80,6 +80,13 @@ def _end(rows: int) -> str:
     )
 
 
+class _Since(NamedTuple):
+    """What a run did under the worker that it is taken from: whether it got on, and what it was at."""
+
+    progressed: bool
+    step: str | None
+
+
 class SqliteStore(SqliteFile):
     """Runs in one SQLite file.
 
@@ -133,31 +140,41 @@ class SqliteStore(SqliteFile):
             return []
         with self._transaction() as db:
             lapsed = self._lapsed(db)  # one of them may have renewed while we waited
-            lost = [self._take(db, *run) for worker in lapsed for run in self._owned(db, worker)]
+            lost = [run for worker, alive in lapsed.items() for run in self._take_all(db, worker, alive)]
             db.executemany("delete from workers where id = ?", [(worker,) for worker in lapsed])
         return lost
 
-    def _lapsed(self, db: Database) -> list[str]:
+    def _lapsed(self, db: Database) -> dict[str, bool]:
+        """The workers to take from, and whether they may be alive: suspended, or cut off."""
         now, here = self.clock(), machine()
-        return [
-            worker
-            for worker, host, pid, born, expires in db.execute("select id, host, pid, birth, expires from workers")
-            if expires < now or (here and host == here and birth(pid) != born)
+        found: dict[str, bool] = {}
+        for worker, host, pid, born, expires in db.execute("select id, host, pid, birth, expires from workers"):
+            local = bool(here) and host == here
+            alive = local and birth(pid) == born
+            if expires < now or (local and not alive):
+                found[worker] = alive
+        return found
+
+    def _take_all(self, db: Database, worker: str, alive: bool) -> list[Lost]:
+        """Take the runs of a worker that died. The more of them were executing a step, the less is it clear which."""
+        query = "select id, flow, losses, claim_seq from runs where worker = ?"
+        owned = [
+            (run, flow, losses, self._since(db, run, seq)) for run, flow, losses, seq in db.execute(query, (worker,))
         ]
+        doubt = alive or sum(losses == 0 or since.step is not None for _, _, losses, since in owned) > 1
+        return [self._take(db, *run, doubt) for run in owned]
 
     @staticmethod
-    def _owned(db: Database, worker: str) -> list[tuple[str, str, int, int]]:
-        return list(db.execute("select id, flow, losses, claim_seq from runs where worker = ?", (worker,)))
-
-    def _take(self, db: Database, run: str, flow: str, losses: int, claim_seq: int) -> Lost:
-        """Take a run from a worker that died, and judge whether one of its steps is to blame."""
+    def _since(db: Database, run: str, claim_seq: int) -> _Since:
         since = list(db.execute("select kind, step, attempt from entries where run = ? and seq >= ?", (run, claim_seq)))
         begun = {(step, attempt) for kind, step, attempt in since if kind == Kind.START}
         over = {(step, attempt) for kind, step, attempt in since if kind != Kind.START}
-        progressed = any(kind in OUTCOMES or kind == Kind.ATTEMPT for kind, _, _ in since)
-        suspect = next(iter(sorted(begun - over)), None)
-        status, losses = after_loss(losses, progressed=progressed, suspect=suspect is not None)
-        step = suspect[0] if suspect else None
+        step = next((step for step, _ in sorted(begun - over)), None)
+        return _Since(any(kind in OUTCOMES or kind == Kind.ATTEMPT for kind, _, _ in since), step)
+
+    def _take(self, db: Database, run: str, flow: str, losses: int, since: _Since, doubt: bool) -> Lost:
+        step = since.step
+        status, losses = after_loss(losses, progressed=since.progressed, suspect=step is not None, doubt=doubt)
         if status is Status.FAILED:
             failure = Failure("WorkerLost", f"its worker died {losses} times in a row while step {step!r} was running")
             result = encode(failure, "failure")
@@ -324,15 +341,15 @@ class SqliteStore(SqliteFile):
         return any(True for _ in db.execute("select 1 from workers where id = ?", (worker,)))
 
     async def claim(
-        self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: int
+        self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: bool
     ) -> list[Row]:
         return await self._write(self._claim, worker, flows, limit, origin, suspects)
 
     def _claim(
-        self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: int
+        self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: bool
     ) -> list[Row]:
         crashpoints.reach("before-claim")
-        if not self._claimable(self.db, flows, 1, origin):
+        if not self._claimable(self.db, flows, 1, origin, suspects):
             return []
         with self._transaction() as db:
             if not self._alive(db, worker):
@@ -342,14 +359,11 @@ class SqliteStore(SqliteFile):
             passed_over = True
             while passed_over and len(rows) < limit:  # what may not be claimed must not hold up what is behind it
                 passed_over = False
-                for row in self._claimable(db, flows, limit - len(rows), origin, full, suspects > 0):
+                for row in self._claimable(db, flows, limit - len(rows), origin, suspects, full):
                     if row.concurrency is not None and self._running(db, row.flow) >= row.concurrency:
                         full.add(row.flow)
                         passed_over = True
-                    elif row.losses > 1 and suspects <= 0:
-                        passed_over = True
                     else:
-                        suspects -= row.losses > 1
                         rows.append(self._own(db, worker, row))
         crashpoints.reach("after-claim")
         return rows
@@ -360,15 +374,15 @@ class SqliteStore(SqliteFile):
         flows: Collection[str] | None,
         limit: int,
         origin: str | None,
+        suspects: bool,
         full: Collection[str] = (),
-        suspects: bool = True,
     ) -> list[Row]:
         known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
         mine = "" if origin is None else " and origin = ?"
         free = f" and (concurrency is null or flow not in ({','.join('?' * len(full))}))" if full else ""
-        safe = "" if suspects else " and losses <= 1"
+        part = f" and losses {'>' if suspects else '<='} 1"
         given = (self.clock(), *(flows or ()), *(() if origin is None else (origin,)), *full, limit)
-        rest = f"due <= ?{known}{mine}{free}{safe}"
+        rest = f"due <= ?{known}{mine}{free}{part}"
         queued = (
             f"select {_ROW} from runs where status = 'queued' and {rest} order by priority desc, due, number limit ?"
         )
@@ -459,7 +473,7 @@ class SqliteStore(SqliteFile):
         return await self._read(self._unfinished, flows)
 
     def _unfinished(self, flows: Collection[str] | None) -> list[Row]:
-        lapsed = set(self._lapsed(self.reader))
+        lapsed = self._lapsed(self.reader)
         known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
         query = f"select {_SUMMARY} from runs where {_standing(OPEN)}{known} order by number"
         rows = [_row(row) for row in self.reader.execute(query, tuple(flows or ()))]

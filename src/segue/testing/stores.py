@@ -14,7 +14,7 @@ from typing import Any
 from zlib import crc32
 
 from segue.core.entries import Entry, Kind
-from segue.core.lifecycle import LOSSES_ALLOWED, TERMINAL, Status
+from segue.core.lifecycle import LOSSES_ALLOWED, LOSSES_IN_DOUBT, TERMINAL, Status
 from segue.errors import Fenced
 from segue.stores.base import Batch, Change, NewRun, Query, Row, Store
 from segue.types import StepId
@@ -111,7 +111,7 @@ class StorePromises(ABC):
     @staticmethod
     async def claims(store: Store, worker: str = "w", **given: Any) -> list[str]:
         """The ids of the runs that a claim gives."""
-        asked: dict[str, Any] = {"flows": ["flow"], "limit": 10, "origin": None, "suspects": 1, **given}
+        asked: dict[str, Any] = {"flows": ["flow"], "limit": 10, "origin": None, "suspects": False, **given}
         return [row.id for row in await store.claim(worker, **asked)]
 
     # Runs and entries
@@ -301,12 +301,11 @@ class StorePromises(ABC):
     def test_a_run_whose_step_takes_down_its_workers_ends_and_names_the_step(self) -> None:
         async def scene(store: Store) -> None:
             await self.running(store, "a")
-            lost = None
             await self.dies(store)
-            for loss in range(1, LOSSES_ALLOWED):
+            for loss in range(1, LOSSES_IN_DOUBT):  # where it is certain that the worker is dead, fewer will do
                 worker = f"w{loss}"
                 await store.join(worker, LEASE)
-                assert await self.claims(store, worker) == ["a"]
+                assert await self.claims(store, worker, suspects=loss > 1) == ["a"]
                 loaded = await store.load("a")
                 assert loaded is not None
                 assert loaded[0].losses == loss
@@ -315,9 +314,11 @@ class StorePromises(ABC):
                 self.clock.now += LEASE + 1
                 (lost,) = await store.sweep()
                 assert lost.step == "poison"
+                if lost.status is Status.FAILED:
+                    break
             row = await self.row(store, "a")
-            assert lost is not None
-            assert (lost.status, row.status, row.losses) == (Status.FAILED, Status.FAILED, LOSSES_ALLOWED)
+            assert row.status is Status.FAILED
+            assert row.losses in (LOSSES_ALLOWED, LOSSES_IN_DOUBT)
             assert row.result is not None
             assert b"poison" in row.result
 
@@ -356,14 +357,14 @@ class StorePromises(ABC):
     def test_a_claim_owns_and_is_recorded_from_the_second_on(self) -> None:
         async def scene(store: Store) -> None:
             await store.create(self.new("a"))
-            (row,) = await store.claim("w", ["flow"], 10, None, 1)
+            (row,) = await store.claim("w", ["flow"], 10, None, False)
             assert (row.status, row.worker, row.claims, row.started) == (Status.RUNNING, "w", 1, self.clock())
             loaded = await store.load("a")
             assert loaded == (row, [])
             await store.leave("w")
             await store.join("v", LEASE)
             self.clock.now += 1
-            (again,) = await store.claim("v", ["flow"], 10, None, 1)
+            (again,) = await store.claim("v", ["flow"], 10, None, False)
             assert (again.claims, again.started) == (2, row.started)
             loaded = await store.load("a")
             assert loaded is not None
@@ -426,20 +427,20 @@ class StorePromises(ABC):
 
         self.play(scene)
 
-    def test_runs_that_cost_workers_their_life_are_claimed_one_at_a_time(self) -> None:
+    def test_runs_that_cost_workers_their_life_are_claimed_apart(self) -> None:
         async def scene(store: Store) -> None:
             await self.running(store, "a", "b", "c")
             await self.dies(store)
             await store.join("v", LEASE)
-            assert await self.claims(store, "v", suspects=0) == ["a", "b", "c"], "one loss does not make a suspect"
+            assert await self.claims(store, "v", suspects=False) == ["a", "b", "c"], "one loss does not make a suspect"
             for id in "ab":
                 start = self.entry(1, Kind.START, "poison")
                 await self.write(store, entries=[(id, start)], worker="v")
             await self.dies(store, "v")
             await store.join("u", LEASE)
-            assert await self.claims(store, "u", suspects=0, limit=2) == ["c"]
-            assert await self.claims(store, "u", suspects=1) == ["a"]
-            assert await self.claims(store, "u", suspects=1) == ["b"]
+            assert await self.claims(store, "u", suspects=False) == ["c"]
+            assert await self.claims(store, "u", suspects=True, limit=1) == ["a"]
+            assert await self.claims(store, "u", suspects=True) == ["b"]
 
         self.play(scene)
 

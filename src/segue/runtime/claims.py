@@ -1,0 +1,103 @@
+"""What an engine takes from the queue, and how a run comes into memory.
+
+A run that twice cost its worker its life is a *suspect*. It is taken by itself, and for a while nothing else is taken
+beside it: if the worker dies again, there is no doubt which run did it.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from segue.core.lifecycle import Status
+from segue.errors import CorruptRecord, StoreError
+from segue.runtime.failures import failure_of
+from segue.runtime.registry import FLOWS
+from segue.runtime.tickets import Submission
+from segue.stores.base import Change, Row
+from segue.values import encode
+
+if TYPE_CHECKING:
+    from segue.runtime.engine import Engine
+
+log = logging.getLogger("segue")
+
+AGAIN_AFTER = 0.5
+"""Seconds after which what the store did not take, or give, is tried again."""
+
+QUARANTINE = 5.0
+"""Seconds for which a suspect keeps others out of a worker at most, and others a suspect."""
+
+_AT_A_TIME = 64
+
+
+class Claims:
+    """Claims for one engine."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self.engine = engine
+        self._loading = 0
+        self._empty_at = (
+            0.0  # when nothing was in memory last: a worker that is never empty takes suspects all the same
+        )
+        self._apart_until = 0.0
+
+    async def take(self, now: float) -> None:
+        """Claim what there is room for, and bring it into memory."""
+        engine = self.engine
+        room = engine.concurrency - len(engine.runs) - self._loading
+        known = [name for name in FLOWS if engine.flows is None or name in engine.flows]
+        if room <= 0 or not known:
+            return
+        if empty := not engine.runs and not self._loading:
+            self._empty_at = now
+        suspects = [run for run in engine.runs.values() if run.suspect]
+        if now < self._apart_until and (self._loading or any(not run.progressed for run in suspects)):
+            return
+        for_a_suspect = not suspects and (empty or now - self._empty_at > QUARANTINE)
+        if for_a_suspect and await self._claim(known, 1, suspects=True):
+            self._apart_until = now + QUARANTINE
+            return
+        await self._claim(known, min(room, _AT_A_TIME), suspects=False)
+
+    async def _claim(self, known: list[str], limit: int, *, suspects: bool) -> bool:
+        engine = self.engine
+        rows: list[Row] = []
+        for origin in (None,) if engine.adopts else (engine.worker, *engine.origins):
+            if len(rows) < limit:
+                rows += await engine.store.claim(engine.worker, known, limit - len(rows), origin, suspects)
+        for row in rows:
+            self._loading += 1
+            engine.spawn(self._bring_in(row))
+        return bool(rows)
+
+    async def _bring_in(self, row: Row) -> None:
+        try:
+            await self._load(row)
+        finally:
+            self._loading -= 1
+
+    async def _load(self, row: Row) -> None:
+        engine, loaded = self.engine, None
+        while loaded is None and engine.worker == row.worker:
+            try:
+                loaded = await engine.store.load(row.id)
+            except CorruptRecord as error:
+                log.error("run %s of %r ends: %s", row.id, row.flow, error)
+                self._end_unloaded(row, error)
+                return
+            except StoreError as error:
+                log.warning("run %s cannot be read yet: %s", row.id, error)
+                await asyncio.sleep(AGAIN_AFTER)
+        if loaded is not None and engine.is_open:
+            row, entries = loaded
+            if row.worker == engine.worker:
+                engine.wake(engine.take_up(FLOWS[row.flow], row, entries, new=False))
+
+    def _end_unloaded(self, row: Row, error: BaseException) -> None:
+        engine = self.engine
+        done: asyncio.Future[None] = engine.ambient.create_future()
+        done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        result = encode(failure_of(error), "failure")
+        end = Change(row.id, Status.FAILED, None, None, result, engine.clock(), parent=row.parent)
+        engine.journal.change(Submission(row.id, done), end)
+        engine.flush_soon()
