@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from segue.core.entries import Entry, Kind
@@ -163,7 +164,10 @@ class Call:
                 await self._prepare()
             if crashpoints.armed:
                 crashpoints.reach("before-body")
-            value = await self.spec.begin(*self.args, **kwargs)
+            if self.run.engine.around is None:
+                value = await self.spec.begin(*self.args, **kwargs)
+            else:
+                value = await self.run.engine.around(self, partial(self.spec.begin, *self.args, **kwargs))
             if crashpoints.armed:
                 crashpoints.reach("after-body")
             if self.live != attempt:  # it was given up, and another attempt may be under way

@@ -1,7 +1,7 @@
 """Where the running code is: in a flow, in a step, or in neither."""
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from segue.core.branches import Branch
 from segue.stores.artifacts import Artifacts
@@ -22,12 +22,16 @@ class Here(Protocol):
 class Place(Branch):
     """In a flow: one of its tasks, and the run that it belongs to."""
 
-    __slots__ = ("run",)
+    __slots__ = ("deadline", "last", "run")
     in_flow = True
 
-    def __init__(self, run: "Run", path: str = "") -> None:
+    def __init__(self, run: "Run", path: str = "", deadline: float | None = None) -> None:
         super().__init__(path)
         self.run = run
+        self.deadline = deadline
+        """When its time is up, in seconds since the epoch."""
+        self.last: Any = None
+        """The outcome of the last step that this task awaited."""
 
     @property
     def artifacts(self) -> Artifacts:

@@ -6,11 +6,11 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 from segue.core.entries import Entry
@@ -36,6 +36,9 @@ from segue.stores.sqlite import SqliteStore
 from segue.stores.urls import open_url
 from segue.values import encode
 
+if TYPE_CHECKING:
+    from segue.runtime.asked import Call
+
 log = logging.getLogger("segue")
 
 POLL = 0.1
@@ -44,6 +47,10 @@ POLL = 0.1
 SWITCH_INTERVAL = 0.0002
 """Seconds after which a busy thread hands over Python's lock, while an engine is open. The default, ten times as long,
 lets one CPU-bound step hold up the event loop and the journal at each of their turns."""
+
+
+Around = Callable[["Call", Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Given the call and a function that makes the real attempt, gives what the attempt returns or raises."""
 
 
 class Told(NamedTuple):
@@ -94,6 +101,8 @@ class Engine:
         self.origins: list[str] = []
         """Earlier workers whose runs are claimed too, where it does not claim everybody's."""
         self.chance = random.Random().random
+        self.around: Around | None = None
+        """Called in place of each attempt of a step, with what makes it: how tests and chaos get between."""
         self.watchers: list[Callable[[Told], None]] = []
         self.runs: dict[str, Run] = {}
         self.aside = Pool("segue-aside", 4)
