@@ -279,15 +279,20 @@ async def test_outside_flows_a_step_has_the_same_policy_and_its_errors_come_as_t
     assert (found, len(tries)) == (outcome, attempts)
 
 
-@pytest.mark.parametrize(("made", "said"), [(unstorable, "would come back as a list"), (wrong_type, "expected int")])
+@pytest.mark.parametrize(
+    ("made", "said", "kind", "attempts"),
+    [(unstorable, "would come back as a list", Unstorable, 1), (wrong_type, "expected int", segue.InvalidResult, 3)],
+)
 @asynchronous
-async def test_a_result_that_cannot_be_stored_is_not_retried(made: Any, said: str) -> None:
+async def test_what_cannot_be_stored_is_not_retried_but_what_is_of_another_type_is(
+    made: Any, said: str, kind: type[Exception], attempts: int
+) -> None:
     async with stage() as on:
         with pytest.raises(segue.RunFailed, match=said) as failed:
             await on.play(calls, made.name, [])
     assert isinstance(failed.value.__cause__, StepFailed)
-    assert failed.value.__cause__.error.is_a(Unstorable)
-    assert len(tries) == 1
+    assert failed.value.__cause__.error.is_a(kind)
+    assert len(tries) == attempts
 
 
 @step(retry=Retry(3, backoff=7, factor=2, jitter=0, max_delay=10))

@@ -43,9 +43,10 @@ def within(name: str, rooms: tuple[str, ...]) -> bool:
     return any(name == room or name.startswith(f"{room}.") for room in rooms)
 
 
-PURE = ("segue.core", "segue.policies", "segue.errors", "segue.types")
+PURE = ("segue.core", "segue.policies", "segue.limits", "segue.errors", "segue.types")
+VALUES = ("segue.values", "segue.outcomes", "segue.checks", "segue.model_text")
 OUTER = ("segue.cli", "segue.pipelines", "segue.loading", "segue.inspection", "segue.testing")
-FRONT = ("segue.steps", "segue.flows", "segue.inside", "segue.files")
+FRONT = ("segue.steps", "segue.declared", "segue.gates", "segue.together", "segue.flows", "segue.inside", "segue.files")
 
 ALLOWED = {
     "core": PURE,
@@ -53,8 +54,7 @@ ALLOWED = {
         *PURE, "segue.values", "segue.stores", "segue.runtime.crashpoints", "segue.runtime.threads",
         "segue.runtime.failures",
     ),
-    "runtime": (*PURE, "segue.values", "segue.stores", "segue.runtime"),
-    "testing": (*PURE, "segue.values", "segue.stores", "segue.testing"),
+    "runtime": (*PURE, *VALUES, "segue.stores", "segue.runtime"),
 }  # fmt: skip
 """What each room may import of ours. The front and the outer rooms may import what they like of these."""
 

@@ -5,7 +5,23 @@ from datetime import timedelta
 from typing import Any, assert_type
 
 import segue
-from segue import Engine, File, Flow, Handle, Retry, RunInfo, Step, Timeout, flow, gather, resource, step, use, wait
+from segue import (
+    Engine,
+    File,
+    Flow,
+    Handle,
+    Outcome,
+    Retry,
+    RunInfo,
+    Step,
+    Timeout,
+    flow,
+    gather,
+    resource,
+    step,
+    use,
+    wait,
+)
 
 
 @step
@@ -56,6 +72,15 @@ async def crawl(url: str, *, depth: int = 1) -> list[str]:
     assert_type(await gather(parse(page), classify("x"), fetch(url)), tuple[list[str], float, bytes])
     many = await gather(*[fetch(url) for _ in range(3)])
     assert_type(many, tuple[bytes, ...])
+    assert_type(await gather(parse(page), partial=True), tuple[Outcome[list[str]]])
+    some = await gather(parse(page), classify("x"), partial=True, deadline="30s", min_ok=1)
+    assert_type(some, tuple[Outcome[list[str]], Outcome[float]])
+    assert_type(some[1].value_or(None), float | None)
+    assert_type(
+        await gather(fetch(url), fetch(url), parse(page), crawl(url), classify("x"), partial=True),
+        tuple[Outcome[bytes], Outcome[bytes], Outcome[list[str]], Outcome[list[str]], Outcome[float]],
+    )
+    assert_type(await gather(*[fetch(url) for _ in range(3)], partial=True), tuple[Outcome[bytes], ...])
     assert_type(await crawl(url), list[str])
     assert_type(segue.now(), float)
     assert_type(segue.current_run(), RunInfo)
@@ -99,5 +124,6 @@ fetch("x", width=1)  # pyright: ignore[reportCallIssue, reportUnusedCoroutine]
 crawl("x", 2)  # pyright: ignore[reportCallIssue, reportUnusedCoroutine]
 crawl.run()  # pyright: ignore[reportCallIssue]
 crawl.options(colour="red")  # pyright: ignore[reportCallIssue]
+gather(fetch("x"), deadline=3)  # pyright: ignore[reportCallIssue, reportArgumentType, reportUnusedCoroutine]
 step(retry="two")  # pyright: ignore[reportCallIssue, reportArgumentType]
 flow(parse.fn)  # pyright: ignore[reportCallIssue, reportArgumentType]

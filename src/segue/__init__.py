@@ -8,12 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from segue.checks import confident, fresh
+    from segue.declared import cached
     from segue.errors import (
+        CheckFailed,
         Conflict,
         CorruptRecord,
+        DeadlineTooClose,
         DeclarationError,
         Divergence,
         Failure,
+        InvalidResult,
         NotInFlow,
         Permanent,
         PipelineError,
@@ -33,27 +38,25 @@ if TYPE_CHECKING:
     )
     from segue.files import File
     from segue.flows import Flow, Handle, flow, wait
-    from segue.inside import (
-        RunInfo,
-        current_run,
-        gather,
-        idempotency_key,
-        log,
-        now,
-        random,
-        sleep,
-        timeout,
-        uuid4,
-    )
+    from segue.gates import gate
+    from segue.inside import RunInfo, current_run, idempotency_key, log, now, random, remaining, sleep, timeout, uuid4
+    from segue.limits import Breaker, Hedge, Rate
+    from segue.outcomes import Outcome
     from segue.pipelines import Pipeline
-    from segue.policies import Duration, Retry, Timeout
+    from segue.policies import Duration, Retry, Timeout, transient
+    from segue.runtime.controls import BreakerOpen, controls
     from segue.runtime.engine import Engine
     from segue.steps import Step, resource, step, use
+    from segue.together import TooFewOk, gather
     from segue.values import register_codec
 
 __all__ = [
+    "Breaker",
+    "BreakerOpen",
+    "CheckFailed",
     "Conflict",
     "CorruptRecord",
+    "DeadlineTooClose",
     "DeclarationError",
     "Divergence",
     "Duration",
@@ -62,10 +65,14 @@ __all__ = [
     "File",
     "Flow",
     "Handle",
+    "Hedge",
+    "InvalidResult",
     "NotInFlow",
+    "Outcome",
     "Permanent",
     "Pipeline",
     "PipelineError",
+    "Rate",
     "Retry",
     "RunCancelled",
     "RunFailed",
@@ -79,22 +86,30 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "Timeout",
+    "TooFewOk",
     "UnawaitedCall",
     "UnknownRun",
     "Unstorable",
     "UsageError",
+    "cached",
+    "confident",
+    "controls",
     "current_run",
     "flow",
+    "fresh",
+    "gate",
     "gather",
     "idempotency_key",
     "log",
     "now",
     "random",
     "register_codec",
+    "remaining",
     "resource",
     "sleep",
     "step",
     "timeout",
+    "transient",
     "use",
     "uuid4",
     "wait",
@@ -104,13 +119,20 @@ _ELSEWHERE = {
     "segue.files": ("File",),
     "segue.flows": ("Flow", "Handle", "flow", "wait"),
     "segue.inside": (
-        "RunInfo", "current_run", "gather", "idempotency_key", "log", "now", "random", "sleep", "timeout", "uuid4",
+        "RunInfo", "current_run", "idempotency_key", "log", "now", "random", "remaining", "sleep", "timeout", "uuid4",
     ),
+    "segue.outcomes": ("Outcome",),
     "segue.pipelines": ("Pipeline",),
-    "segue.policies": ("Duration", "Retry", "Timeout"),
+    "segue.policies": ("Duration", "Retry", "Timeout", "transient",),
     "segue.runtime.engine": ("Engine",),
     "segue.steps": ("Step", "resource", "step", "use"),
+    "segue.together": ("TooFewOk", "gather"),
     "segue.values": ("register_codec",),
+    "segue.checks": ("confident", "fresh",),
+    "segue.declared": ("cached",),
+    "segue.limits": ("Breaker", "Hedge", "Rate",),
+    "segue.runtime.controls": ("BreakerOpen", "controls",),
+    "segue.gates": ("gate",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _ELSEWHERE.items() for name in names}
 

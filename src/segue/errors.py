@@ -7,7 +7,10 @@
     │   ├── UnawaitedCall     a step or flow was called without await, and the coroutine passed on
     │   └── NotInFlow         something a flow's body cannot do and replay, such as I/O
     ├── Unstorable            a value that would not come back from the store as it went in
-    ├── StepFailed            a step ended in failure, its retries spent
+    ├── InvalidResult         a result is not what its step declares
+    ├── CheckFailed           a result, or an input, does not pass a check that its step declares
+    ├── DeadlineTooClose      an attempt was not begun: less time remains than it needs
+    ├── StepFailed            a step ended in failure, its ladder climbed
     │   └── StepTimedOut      … because it ran out of time (also a ``TimeoutError``)
     ├── RunFailed             a run ended in failure
     │   ├── RunTimedOut       … because it ran out of time (also a ``TimeoutError``)
@@ -68,9 +71,55 @@ class Unstorable(SegueError):
         path: to the offending part, as in ``"$.pages[3].box"``.
     """
 
+    mismatch = False
+    """It is not what the annotation says: another try may give something else."""
+
     def __init__(self, where: str, path: str, problem: str) -> None:
         self.where, self.path, self.problem = where, path, problem
         super().__init__(f"{where} cannot be stored: at {path}, {problem}")
+
+
+class InvalidResult(SegueError):
+    """What a step returned is not what it declares: a list for a dict, text that is not JSON.
+
+    Attributes:
+        path: to the offending part, as in ``"$.pages[3].box"``.
+        problem: what was expected there, and what came.
+        raw: what the step returned, as text.
+    """
+
+    def __init__(self, where: str, path: str, problem: str, raw: str) -> None:
+        self.path, self.problem, self.raw = path, problem, raw
+        at = "" if path == "$" else f" at {path}"
+        super().__init__(f"{where} is not what it declares:{at} {problem}. It was {shortened(raw)}")
+
+
+class CheckFailed(SegueError):
+    """A result, or an input, does not pass a check that its step declares.
+
+    Attributes:
+        check: the check's name.
+        reason: why it does not pass.
+        raw: the value, as text.
+        early: it was an input that did not pass, so another try would not help.
+    """
+
+    def __init__(self, where: str, check: str, reason: str, raw: str = "", *, early: bool = False) -> None:
+        self.check, self.reason, self.raw, self.early = check, reason, raw, early
+        super().__init__(f"{where} does not pass {check}: {reason}" + (f". It was {shortened(raw)}" if raw else ""))
+
+
+class DeadlineTooClose(SegueError):
+    """An attempt was not begun: less time remains than it needs."""
+
+
+def shortened(text: str, longest: int = 200) -> str:
+    """The text, or its beginning and how long it is.
+
+    >>> shortened("a" * 300, 5)
+    'aaaaa… (300 characters)'
+    """
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
 
 
 class Failure(NamedTuple):
@@ -83,6 +132,10 @@ class Failure(NamedTuple):
         kinds: the qualified names of the class and its bases, most special first.
         retry_after: seconds to wait before another try, if the error said so.
         note: what the engine has to add, such as a thread that is still running.
+        rung: on which rung of the step's ladder: 0 for the step itself.
+        by: that rung's name, where it is not the step itself.
+        then: the rung that followed.
+        raw: the value that was refused, as text, cut at 64 KiB.
     """
 
     type: str
@@ -91,6 +144,10 @@ class Failure(NamedTuple):
     kinds: tuple[str, ...] = ()
     retry_after: float | None = None
     note: str = ""
+    rung: int = 0
+    by: str = ""
+    then: int = 0
+    raw: str = ""
 
     def is_a(self, kind: "builtins.type[BaseException]") -> bool:
         """Whether the recorded error was an instance of this class."""
@@ -102,7 +159,7 @@ class Failure(NamedTuple):
 
 
 class StepFailed(SegueError):
-    """A step ended in failure, its retries spent.
+    """A step ended in failure: its retries and fallbacks are spent.
 
     The same class live and replayed; the step's own exception is not imported back by name. Ask for it with
     ``failed.error.is_a(ValueError)``.

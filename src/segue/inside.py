@@ -6,53 +6,16 @@ import logging
 import random as _random
 import time
 import uuid
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from types import TracebackType
+from typing import Any, Self
 
 from segue.errors import UsageError
 from segue.policies import Duration, seconds
-from segue.runtime.asked import Call
-from segue.runtime.context import HERE, Beside, place
-
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
-E = TypeVar("E")
-T = TypeVar("T")
-
-
-@overload
-async def gather(a: Awaitable[A], b: Awaitable[B], /) -> tuple[A, B]: ...
-@overload
-async def gather(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> tuple[A, B, C]: ...
-@overload
-async def gather(a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], /) -> tuple[A, B, C, D]: ...
-@overload
-async def gather(
-    a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], e: Awaitable[E], /
-) -> tuple[A, B, C, D, E]: ...
-@overload
-async def gather(*calls: Awaitable[T]) -> tuple[T, ...]: ...
-async def gather(*calls: Awaitable[Any]) -> tuple[Any, ...]:
-    """Run calls at the same time and wait for all. When one fails the others are cancelled, and their ends recorded.
-
-    Unlike ``asyncio.gather``, which leaves the others running; that works in flows too.
-
-    Raises:
-        Exception: the first failure, as it came.
-
-    >>> traffic, weather = await gather(congestion(area), forecast(area))
-    """
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        return tuple(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+from segue.runtime.call import Call
+from segue.runtime.context import HERE, Beside, Place, place
+from segue.runtime.run import Fallback
 
 
 def sleep(duration: Duration) -> Coroutine[Any, Any, None]:
@@ -63,13 +26,56 @@ def sleep(duration: Duration) -> Coroutine[Any, Any, None]:
     return asyncio.sleep(seconds(duration))
 
 
-def timeout(duration: Duration | None) -> asyncio.Timeout:
-    """``asyncio.timeout`` that takes any duration.
+class Limit:
+    """An ``asyncio.timeout`` that is also a deadline for what is called within. See ``timeout``."""
+
+    def __init__(self, limit: float | None) -> None:
+        self._limit = limit
+        self._timeout = asyncio.timeout(limit)
+        self._place: Place | None = None
+        self._before: float | None = None
+
+    def expired(self) -> bool:
+        """Whether the time is up."""
+        return self._timeout.expired()
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._place = here = place()
+        if here is not None and self._limit is not None:
+            until = here.run.loop.now + self._limit
+            self._before = here.deadline
+            here.deadline = until if here.deadline is None else min(here.deadline, until)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if self._place is not None and self._limit is not None:
+            self._place.deadline = self._before
+        return await self._timeout.__aexit__(kind, error, trace)
+
+
+def timeout(duration: Duration | None) -> Limit:
+    """``asyncio.timeout`` that takes any duration, and is a deadline for the steps and child runs called within.
+
+    They see what remains (``remaining``), do not retry beyond it, and are not begun with less than their ``minimum``.
 
     >>> async with timeout("30s"):
     ...     await optimise(plan)
     """
-    return asyncio.timeout(None if duration is None else seconds(duration))
+    return Limit(None if duration is None else seconds(duration))
+
+
+def remaining() -> float | None:
+    """Seconds that are left before the deadline of the step or flow that the code is in; None if it has none."""
+    here = HERE.get()
+    if isinstance(here, Call):
+        return here.left()
+    inside = place()
+    if inside is None or inside.deadline is None:
+        return None
+    return max(0.0, inside.deadline - inside.run.loop.now)
 
 
 def now() -> float:
@@ -108,7 +114,7 @@ def idempotency_key() -> str:
     """
     here = HERE.get()
     if isinstance(here, Call):
-        return here.run.idempotency_key(here.step)
+        return here.run.idempotency_key(here.step, here.rung)
     if isinstance(here, Beside) and here.identity is not None:
         return here.identity.key
     raise UsageError("idempotency_key() belongs in a step that a flow has called")
@@ -124,6 +130,7 @@ class RunInfo:
         step: the step's identity, in a step.
         attempt: the number of the attempt, from 1, in a step.
         replaying: in a flow: what is executed now was executed before.
+        fallbacks: in a flow: the results that it has been given so far and that did not come from the step itself.
     """
 
     id: str
@@ -131,6 +138,7 @@ class RunInfo:
     step: str | None = None
     attempt: int | None = None
     replaying: bool = False
+    fallbacks: tuple[Fallback, ...] = ()
 
 
 def current_run() -> RunInfo:
@@ -149,7 +157,7 @@ def current_run() -> RunInfo:
     if inside is None:
         raise UsageError("current_run() belongs in a flow, or in a step that a flow has called")
     run = inside.run
-    return RunInfo(run.id, run.spec.name, replaying=run.tape.replaying)
+    return RunInfo(run.id, run.spec.name, replaying=run.tape.replaying, fallbacks=tuple(run.fallbacks))
 
 
 class _OncePerRun(logging.LoggerAdapter[logging.Logger]):

@@ -9,8 +9,10 @@ from segue.core.branches import name_of
 from segue.core.entries import OUTCOMES, Entry, Kind
 from segue.core.lifecycle import Status
 from segue.errors import CorruptRecord, Failure
+from segue.runtime.failures import read_failure
+from segue.runtime.notes import PLAIN, Note, unpack
 from segue.stores.base import Row
-from segue.values import plain
+from segue.values import encode, plain
 
 AttemptStatus = Literal["completed", "failed", "cancelled", "running", "lost"]
 StepStatus = Literal["completed", "failed", "cancelled", "running", "retrying", "lost"]
@@ -27,6 +29,8 @@ class AttemptRecord:
         ended: None while it runs, or if its worker died.
         status: ``lost`` if its worker died.
         error: what happened, if it failed.
+        rung: of the step's ladder: 0 for the step itself.
+        by: that rung's name, where it is not the step itself.
     """
 
     number: int
@@ -34,6 +38,8 @@ class AttemptRecord:
     ended: float | None
     status: AttemptStatus
     error: Failure | None = None
+    rung: int = 0
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ class StepRecord:
         output: its result, as plain data.
         error: why it failed.
         run: the child run's id, if it is one.
+        note: where its result came from, and how sure it is.
     """
 
     id: str
@@ -58,6 +65,7 @@ class StepRecord:
     output: Any = None
     error: Failure | None = None
     run: str | None = None
+    note: Note = PLAIN
 
     @property
     def started(self) -> float:
@@ -152,9 +160,9 @@ class _Reader:
 
     def failure(self, stored: bytes | None) -> Failure:
         fields: Any = self.data(stored)
-        if not isinstance(fields, list) or len(fields) < 6:  # pyright: ignore[reportUnknownArgumentType]
-            return Failure("Unknown", fields if isinstance(fields, str) else "")
-        return Failure(str(fields[0]), str(fields[1]), str(fields[2]), tuple(fields[3]), fields[4], str(fields[5]))  # pyright: ignore
+        if isinstance(fields, str):
+            return Failure("Unknown", fields)
+        return read_failure(encode(fields, "failure"))
 
 
 def is_reference(stored: bytes) -> bool:
@@ -174,6 +182,7 @@ class _Draft:
     output: bytes | None = None
     error: Failure | None = None
     run: str | None = None
+    note: Note = PLAIN
 
     def add(self, entry: Entry, read: _Reader) -> None:
         self.input = self.input if entry.input is None else entry.input
@@ -184,7 +193,9 @@ class _Draft:
         elif entry.kind is Kind.ATTEMPT:
             self.status = "retrying"
             error = read.failure(entry.output)
-            self.attempts[number] = AttemptRecord(number, entry.started, entry.ended, "failed", error)
+            self.attempts[number] = AttemptRecord(
+                number, entry.started, entry.ended, "failed", error, error.rung, error.by
+            )
         elif entry.kind in OUTCOMES:
             self._conclude(entry, number, read)
 
@@ -192,8 +203,9 @@ class _Draft:
         status: Literal["completed", "failed", "cancelled"] = "completed"
         if entry.kind is Kind.TIMER:
             self.kind = "timer"
-        elif entry.kind is Kind.OK:
-            self.output, self.error = entry.output, None
+        elif entry.kind in (Kind.OK, Kind.NOTED):
+            self.note, self.output = unpack(entry)
+            self.error = None
         elif entry.kind is Kind.ERROR:
             status, self.error = "failed", read.failure(entry.output)
         else:
@@ -203,7 +215,8 @@ class _Draft:
         if known is not None and known.ended is not None and known.status == "failed" and status != "completed":
             return  # it ended between two attempts: cancelled, or out of time
         started = min(entry.started, entry.ended)
-        self.attempts[number] = AttemptRecord(number, started, entry.ended, status, self.error)
+        rung, by = (self.error.rung, self.error.by) if self.error is not None else (self.note.rung, self.note.by)
+        self.attempts[number] = AttemptRecord(number, started, entry.ended, status, self.error, rung, by)
 
     def lose(self, at: float) -> None:
         """The worker is gone, and with it whatever still ran."""
@@ -217,7 +230,16 @@ class _Draft:
         output = read.data(self.output)
         name = self.id if self.kind == "timer" else name_of(self.id)
         return StepRecord(
-            self.id, name, self.kind, self.status, attempts, read.data(self.input), output, self.error, self.run
+            self.id,
+            name,
+            self.kind,
+            self.status,
+            attempts,
+            read.data(self.input),
+            output,
+            self.error,
+            self.run,
+            self.note,
         )
 
 
@@ -264,6 +286,7 @@ def as_data(record: RunRecord) -> dict[str, Any]:
         "flow": record.row.flow,
         "version": record.row.version,
         "status": str(record.status),
+        **({"degraded": True} if record.row.fallbacks else {}),
         "input": record.input,
         "result": record.result,
         "error": error_data(record.error),
@@ -273,15 +296,29 @@ def as_data(record: RunRecord) -> dict[str, Any]:
 
 def _step_data(step: StepRecord) -> dict[str, Any]:
     attempts = [
-        {"started": a.started, "ended": a.ended, "status": a.status, "error": error_data(a.error)}
+        {
+            "started": a.started,
+            "ended": a.ended,
+            "status": a.status,
+            "error": error_data(a.error),
+            **({"rung": a.rung, "by": a.by} if a.rung else {}),
+        }
         for a in step.attempts
     ]
     data = {"id": step.id, "name": step.name, "attempts": attempts, "input": step.input, "output": step.output}
+    data |= _note_data(step.note)
     return data if step.run is None else {**data, "run": step.run}
+
+
+def _note_data(note: Note) -> dict[str, Any]:
+    """What there is to say of a result, without what goes without saying."""
+    given = {name: value for name, value in note._asdict().items() if value != getattr(PLAIN, name)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}  # pyright: ignore
 
 
 def error_data(failure: Failure | None) -> dict[str, Any] | None:
     """A failure as plain data."""
     if failure is None:
         return None
-    return {"type": failure.type, "message": failure.message, "traceback": failure.traceback, "note": failure.note}
+    data = {"type": failure.type, "message": failure.message, "traceback": failure.traceback, "note": failure.note}
+    return {**data, "raw": failure.raw} if failure.raw else data

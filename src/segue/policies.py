@@ -98,15 +98,23 @@ class Retry:
 class Timeout:
     """How long a step may take: each attempt, and all attempts with the waits between them.
 
+    Args:
+        attempt: for one attempt.
+        total: for all of them, fallbacks included.
+        minimum: an attempt is not begun with less time than this before its flow's deadline or the total's end.
+
     >>> Timeout(attempt="30s", total="2m").total
     120.0
     """
 
     attempt: float | None = None
     total: float | None = None
+    minimum: float | None = None
 
-    def __init__(self, attempt: Duration | None = None, total: Duration | None = None) -> None:
-        for name, given in (("attempt", attempt), ("total", total)):
+    def __init__(
+        self, attempt: Duration | None = None, total: Duration | None = None, minimum: Duration | None = None
+    ) -> None:
+        for name, given in (("attempt", attempt), ("total", total), ("minimum", minimum)):
             value = None if given is None else seconds(given)
             if value == 0:
                 raise DeclarationError(f"timeout {name} is more than 0, or None for no limit")
@@ -122,6 +130,25 @@ class Timeout:
             return self.attempt
         left = max(0.0, self.total - elapsed)
         return left if self.attempt is None else min(self.attempt, left)
+
+
+def transient(error: BaseException) -> bool:
+    """A ready-made ``Retry(on=…)``: connections, timeouts, and HTTP's 408, 429 and 5xx.
+
+    A status is read off the error, or off its ``response``, as httpx, requests, aiohttp and the model clients have it.
+
+    >>> transient(ConnectionResetError()), transient(ValueError("no such city"))
+    (True, False)
+    """
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    for holder in (error, getattr(error, "response", None)):
+        for name in ("status_code", "status", "code"):
+            status = getattr(holder, name, None)
+            if isinstance(status, int):
+                return status in (408, 429) or 500 <= status <= 599
+    kinds = {base.__name__ for base in type(error).__mro__}
+    return bool(kinds & {"TransportError", "ConnectError", "ConnectionError", "TimeoutException", "Timeout"})
 
 
 NO_RETRY = Retry(0)

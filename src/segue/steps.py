@@ -1,23 +1,28 @@
 """``@step``: a function as a step, and ``@resource``: what steps share."""
 
-import asyncio
+import copy
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial, update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
+from segue.declared import MISSING, Cached, Declaration, make_spec
 from segue.errors import DeclarationError, UnawaitedCall
-from segue.policies import Duration, Retry, Timeout, as_retry, as_timeout
-from segue.runtime.calls import in_thread, outside
+from segue.limits import Breaker, Hedge, Rate
+from segue.outcomes import Outcome
+from segue.policies import Duration, Retry, Timeout
 from segue.runtime.context import HERE, Place
 from segue.runtime.default import run_sync
+from segue.runtime.outside import outcome_outside, outside
 from segue.runtime.registry import add_step
 from segue.runtime.resources import Resource, Scope, Use
-from segue.runtime.spec import Form, StepSpec
+from segue.runtime.spec import StepSpec
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+_UNSET: Any = object()
 
 
 class Step(Generic[P, R]):
@@ -29,12 +34,14 @@ class Step(Generic[P, R]):
     Attributes:
         fn: the function as it was written.
         name: what it is called in records.
+        declared: its policies.
     """
 
-    def __init__(self, spec: StepSpec) -> None:
+    def __init__(self, spec: StepSpec, declared: Declaration) -> None:
         self.spec = spec
         self.fn: Callable[..., Any] = spec.fn
         self.name = spec.name
+        self.declared = declared
         update_wrapper(self, spec.fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -46,15 +53,54 @@ class Step(Generic[P, R]):
             _refuse_coroutines(self.spec.name, args, kwargs)
             return await outside(self.spec, args, kwargs)
         place = cast("Place", here)
+        return await place.run.ask(place, self.spec, args, kwargs).answer()
+
+    def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Outcome[R]]:
+        """Call it for its outcome: a value and how it came about, or why there is none. It does not raise.
+
+        >>> found = await congestion.outcome(area)
+        >>> found.value_or(0.5), found.source
+        (0.5, 'missing')
+        """
+        return self._outcome(args, kwargs)
+
+    async def _outcome(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome[R]:
+        here = HERE.get()
+        if here is None or not here.in_flow:
+            _refuse_coroutines(self.spec.name, args, kwargs)
+            return await outcome_outside(self.spec, args, kwargs)
+        place = cast("Place", here)
         call = place.run.ask(place, self.spec, args, kwargs)
-        try:
-            return await call.future
-        except asyncio.CancelledError:
-            await place.run.abandon(call)
+        call.wanted = True
+        return await call.answer()
 
     def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it and wait for the result, from code that is not async."""
         return run_sync(self._call(args, kwargs), f"{self.name}.run()")
+
+    def options(
+        self,
+        *,
+        retry: int | Retry | None = _UNSET,
+        timeout: Duration | Timeout | None = _UNSET,
+        check: Any = _UNSET,
+        fallback: Any = _UNSET,
+        degraded: Any = _UNSET,
+        memoize: Duration | Cached | None = _UNSET,
+    ) -> Self:
+        """The same step, with policies of its own for the calls that are made through it.
+
+        >>> await congestion.options(timeout="5s", retry=0)(area)
+        """
+        given = {"retry": retry, "timeout": timeout, "check": check, "fallback": fallback, "degraded": degraded}
+        given = {name: value for name, value in {**given, "memoize": memoize}.items() if value is not _UNSET}
+        declared = self.declared._replace(**given)
+        spec = make_spec(self.spec.name, self.fn, declared)
+        spec.origin, spec.owns_arguments = self.spec.origin, self.spec.owns_arguments
+        spec.latency = self.spec.latency
+        changed = copy.copy(self)
+        changed.spec, changed.declared = spec, declared
+        return changed
 
     def __repr__(self) -> str:
         return f"<step {self.name}>"
@@ -76,6 +122,16 @@ def step(
     *,
     retry: int | Retry | None = None,
     timeout: Duration | Timeout | None = None,
+    parse: Literal["json"] | None = None,
+    check: Any = None,
+    fallback: Any = None,
+    degraded: Any = MISSING,
+    memoize: Duration | Cached | None = None,
+    concurrency: int | None = None,
+    rate: str | Rate | None = None,
+    breaker: int | Breaker | None = None,
+    shared: str | None = None,
+    hedge: bool | Duration | Hedge | None = None,
     name: str | None = None,
     version: str = "",
     process: bool = False,
@@ -84,32 +140,57 @@ def step(
     fn: Callable[..., Any] | None = None,
     /,
     *,
-    retry: int | Retry | None = None,
-    timeout: Duration | Timeout | None = None,
     name: str | None = None,
-    version: str = "",
-    process: bool = False,
+    **policies: Any,
 ) -> Any:
-    """Make a function a step: a unit of work that is recorded, retried and bounded as declared.
+    """Make a function a step: a unit of work that is recorded, and recovered as declared.
 
-    An async function runs on the event loop; a plain one in a thread, or in a process of its own.
+    An async function runs on the event loop; a plain one in a thread, or in a process of its own. When an attempt
+    fails, or what it gives is not good, the step climbs its ladder: retries, then fallbacks in order, then the
+    ``degraded`` value; else it fails.
 
     Args:
         retry: retries after the first attempt, or a ``Retry``; none unless asked for.
-        timeout: for each attempt; ``Timeout(attempt=, total=)`` to bound all of them together.
+        timeout: for each attempt; ``Timeout(attempt=, total=, minimum=)`` to bound all of them together.
+        parse: ``"json"``: text that the function returns is read as JSON, and held to the return annotation.
+        check: one or several functions of the result (and of inputs, by name): ``None`` or ``True`` passes; ``False``,
+            a reason, or an exception does not. ``confident()`` and ``fresh()`` make such checks.
+        fallback: what to take instead, one or a list in order: ``cached()``, another step, a function (of the same
+            parameters, by name), a constant.
+        degraded: a value of the declared type, for when all else has failed.
+        memoize: take a good value that the step gave for the same input within this time, instead of calling it.
+        concurrency: so many attempts at a time in this process.
+        rate: so many may start in a time, such as ``"100/m"``.
+        breaker: when to leave a failing service alone: a number of failures, or a ``Breaker``. While its circuit is
+            open the step goes straight to its fallback.
+        shared: a name: steps that give the same one share concurrency, rate and breaker.
+        hedge: send a second request when the first takes long: after this time, or, for ``True``, after what 95 % of
+            the last ones took. The first to succeed wins, the other is cancelled.
         name: what it is called in records; by default the function's name.
-        version: noted with the step, for your own use.
+        version: noted with the step, for your own use; kept values are those of the same version.
         process: run the plain function in a process, which a timeout can really end.
+
+    A parameter named ``feedback`` with a default is given the reason for the last failure, so that a model can repair
+    its answer.
 
     Raises:
         DeclarationError: a policy or name is not valid, or the name is taken.
 
-    >>> @step(retry=2, timeout="30s")
-    ... async def fetch(url: str) -> str:
-    ...     return f"page at {url}"
+    >>> @step(retry=2, timeout="30s", check=confident(0.7), fallback=[cached("1h"), 0.5])
+    ... async def congestion(area: str) -> float: ...
     """
-    declare = partial(_declare, retry=retry, timeout=timeout, name=name, version=version, process=process)
+    declare = partial(_declare, name=name, declared=_declaration(policies))
     return declare if fn is None else declare(fn)
+
+
+def _declaration(policies: dict[str, Any]) -> Declaration:
+    if unknown := [name for name in policies if name not in Declaration._fields]:
+        import difflib
+
+        near = difflib.get_close_matches(unknown[0], Declaration._fields, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(('name', *Declaration._fields))}"
+        raise TypeError(f"@step does not take {unknown[0]!r}{hint}")
+    return Declaration(**policies)
 
 
 class _Decorator:
@@ -122,60 +203,11 @@ class _Decorator:
     def __call__(self, fn: Any, /) -> Any: ...
 
 
-def _declare(
-    fn: Callable[..., Any],
-    *,
-    retry: int | Retry | None,
-    timeout: Duration | Timeout | None,
-    name: str | None,
-    version: str,
-    process: bool,
-) -> Step[Any, Any]:
-    checked_name = check_name("step", name if name is not None else fn.__name__)
-    spec = make_spec(checked_name, fn, retry=retry, timeout=timeout, version=version, process=process)
-    made: Step[Any, Any] = Step(spec)
+def _declare(fn: Callable[..., Any], *, name: str | None, declared: Declaration) -> Step[Any, Any]:
+    spec = make_spec(check_name("step", name if name is not None else fn.__name__), fn, declared)
+    made: Step[Any, Any] = Step(spec, declared)
     add_step(spec, explicit=name is not None)
     return made
-
-
-def make_spec(
-    name: str,
-    fn: Callable[..., Any],
-    *,
-    retry: int | Retry | None,
-    timeout: Duration | Timeout | None,
-    version: str = "",
-    process: bool = False,
-) -> StepSpec:
-    """Compile a step, without making its name known."""
-    if isinstance(fn, Step | Resource):
-        raise DeclarationError(f"step {name!r}: it is declared a step or resource already")
-    if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
-        raise DeclarationError(f"step {name!r} is a generator; a step returns one value, such as a list")
-    is_async = inspect.iscoroutinefunction(fn)
-    if process and is_async:
-        raise DeclarationError(f"step {name!r}: process=True takes a plain function, not an async one")
-    uses = {n: p.default.resource for n, p in inspect.signature(fn).parameters.items() if isinstance(p.default, Use)}
-    form: Form = "async" if is_async else "process" if process else "thread"
-    spec = StepSpec(name, fn, fn, form, as_retry(retry), as_timeout(timeout), version, uses)
-    if process:
-        if any(resource.scope == "worker" for resource in uses.values()):
-            raise DeclarationError(f"step {name!r} runs in a process of its own: its resources need scope='process'")
-
-        async def begin_process(*args: Any, **kwargs: Any) -> Any:
-            from segue.runtime.processes import in_process
-
-            return await in_process(spec, args, kwargs)
-
-        spec.begin = begin_process
-        return spec
-    if not is_async:
-
-        async def begin_thread(*args: Any, **kwargs: Any) -> Any:
-            return await in_thread(fn, args, kwargs)
-
-        spec.begin = begin_thread
-    return spec
 
 
 def check_name(kind: str, name: str) -> str:

@@ -7,6 +7,7 @@ replay alike, and what would not come back is refused with the path to the offen
 
 import dataclasses
 import functools
+import hashlib
 import inspect
 import math
 import re
@@ -314,6 +315,12 @@ def _is_loose(kind: Any, seen: frozenset[Any] = frozenset()) -> bool:
     return False
 
 
+def _mismatch(where: str, path: str, problem: str) -> Unstorable:
+    error = Unstorable(where, path, problem)
+    error.mismatch = True
+    return error
+
+
 class Codec:
     """Bytes and back for one annotation.
 
@@ -361,7 +368,7 @@ class Codec:
         if self.loose or not _equal(value, back):
             found = difference(value, back)
             if found is not None:
-                raise Unstorable(self.where, *found)
+                raise (Unstorable if self.loose else _mismatch)(self.where, *found)
         return data, back
 
     def decode(self, data: bytes) -> Any:
@@ -398,7 +405,7 @@ class Codec:
     def _unfit(self, error: Exception) -> Unstorable:
         text, _, path = str(error).partition(" - at ")
         text = re.sub(r"`(\w+)`", r"\1", text)
-        return Unstorable(self.where, path.strip("`") or "$", text[:1].lower() + text[1:])
+        return _mismatch(self.where, path.strip("`") or "$", text[:1].lower() + text[1:])
 
     def _encode_member(self, value: Any) -> tuple[bytes, Any]:
         fits = [
@@ -488,14 +495,24 @@ class Inputs:
             name: codecs[name].decode(bytes(raw)) if name in codecs else _plain.decode(raw)
             for name, raw in _named_raw.decode(data).items()
         }
-        if self.simple:
-            return (), given
-        bound = inspect.BoundArguments(self.signature, cast("Any", given))
-        return bound.args, bound.kwargs
+        return self.arranged(given)
 
     def convert(self, given: dict[str, Any]) -> dict[str, Any]:
         """Arguments that came as JSON, as the annotated types."""
         return {name: self.codecs[name].convert(v) if name in self.codecs else v for name, v in given.items()}
+
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by name, with the defaults of those that were not given."""
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
+    def arranged(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments by name, as the function takes them: some only by position."""
+        if self.simple:
+            return (), named
+        bound = inspect.BoundArguments(self.signature, cast("Any", named))
+        return bound.args, bound.kwargs
 
     def same(self, recorded: bytes, asked: bytes) -> bool:
         """Whether two encoded inputs mean the same: sets and dicts may have been encoded in another order."""
@@ -544,6 +561,19 @@ def hints_of(fn: Callable[..., Any], what: str) -> dict[str, Any]:
             f"{what}: an annotation cannot be resolved ({error}). Values are stored by their types, so the name must "
             "be imported at run time, not only under TYPE_CHECKING"
         ) from error
+
+
+def digest(value: Any) -> str:
+    """A short hash of what the value is: equal values have the same, whatever the order of their keys.
+
+    Raises:
+        Unstorable: it cannot be stored.
+    """
+    try:
+        data = _sorted.encode(value)
+    except Exception:
+        data = encode(value, "the key of a kept value")
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def plain(data: bytes | None) -> Any:

@@ -128,12 +128,15 @@ class Progress:
             line = run.steps.get(step) or self._begin(run, step, told.time)
             line.status, line.attempt, line.failure, line.again_at = "retrying", attempt, failure, told.time + delay
 
-    def _on_step(self, told: Told, *, step: str, attempt: int, kind: Kind, data: bytes | None, **_: Any) -> None:
+    def _on_step(
+        self, told: Told, *, step: str, attempt: int, kind: Kind, data: bytes | None, by: str = "", **_: Any
+    ) -> None:
         if (run := self.runs.get(told.run)) is not None:
             line = run.steps.get(step) or self._begin(run, step, told.time)
             line.status, line.ended, line.attempt, line.again_at = _ENDS[kind], told.time, attempt, None
             line.failure = read_failure(data) if kind is Kind.ERROR and data and not is_reference(data) else None
             line.detail = preview(data) if kind is Kind.OK and line.child is None else ""
+            line.detail += f"  by {one_line(by)}" if by else ""
             self._close(run, line)
 
     def _on_timer(self, told: Told, *, step: str, when: float | None, **_: Any) -> None:

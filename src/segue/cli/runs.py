@@ -65,6 +65,7 @@ def _described(row: "Row", store: "Archive", orphans: set[str]) -> dict[str, Any
         "flow": row.flow,
         "version": row.version,
         "status": str(row.status),
+        "degraded": row.fallbacks > 0,
         "reason": reason,
         "created": row.created,
         "started": row.started,
@@ -120,7 +121,7 @@ def _laid_out(run: dict[str, Any], columns: tuple[str, str, str, str], id: int, 
     line = Text(f"{own:<{id}}  {shorten(name, flow):<{flow}}  ")
     line.append(f"{symbol(run['status'])} {run['status']:<9}", style=STATUS_STYLES[run["status"]])
     line.append(f"  {started:<12}  {took:>9}")
-    reason = one_line(run["reason"] or "")
+    reason = one_line(run["reason"] or ("degraded: a fallback was used" if run["degraded"] else ""))
     if not reason:
         return [line]
     if len(line) + 2 + len(reason) <= width:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from segue.inspection import AttemptRecord, RunRecord, StepRecord
+    from segue.runtime.notes import Note
 
 
 @click.command(short_help="Show what happened in a run, as a timeline.")
@@ -63,6 +64,25 @@ def _only(record: "RunRecord", wanted: str) -> "RunRecord":
     return replace(record, steps=steps)
 
 
+def _said(note: "Note") -> str:
+    """What there is to say of a result."""
+    from segue.cli.text import duration
+
+    facts = [
+        f"the value is {_SOURCES.get(note.source, note.source)}{f': {note.by}' if note.by else ''}"
+        if note.source != "model"
+        else "",
+        f"{duration(note.age)} old" if note.age is not None else "",
+        f"confidence {note.confidence:.3g}" if note.confidence is not None else "",
+        f"read in spite of {' and '.join(note.lenient)}" if note.lenient else "",
+        f"{note.requests} requests" if note.requests > 1 else "",
+    ]
+    return ", ".join(fact for fact in facts if fact)
+
+
+_SOURCES = {"cached": "an earlier one", "fallback": "a fallback", "human": "a person's", "degraded": "the degraded one"}
+
+
 class _Page:
     """One run on a terminal.
 
@@ -107,7 +127,8 @@ class _Page:
         title.append(f"  {one_line(row.id)}", style="dim")
         self.console.print(title)
         took = f" in {duration((row.ended or self.now) - self.began)}" if row.ended else ""
-        line = Text(f"  {row.status}{took}", style=STATUS_STYLES[row.status])
+        degraded = f", degraded by {row.fallbacks} fallback{'s' * (row.fallbacks > 1)}" if row.fallbacks else ""
+        line = Text(f"  {row.status}{took}{degraded}", style=STATUS_STYLES[row.status])
         reason = self.trouble or reason_of(row, self.now)
         facts = [
             reason or "",
@@ -184,6 +205,8 @@ class _Page:
                 self._attempt(attempt, last=attempt is last)
             if step.error is not None and last is not None and step.error is not last.error:
                 self._note(str(step.error), "red")
+        if said := _said(step.note):
+            self._note(said, "yellow" if step.note.source != "model" else "dim")
         if self.inputs and step.input is not None:
             self._value("input", step.input, 4)
         if self.outputs and step.status == "completed" and step.kind != "timer":
@@ -219,10 +242,11 @@ class _Page:
 
     def _attempt(self, attempt: "AttemptRecord", *, last: bool) -> None:
         from segue.cli.look import STATUS_STYLES, symbol
-        from segue.cli.text import clock, duration
+        from segue.cli.text import clock, duration, one_line
 
         took = f" after {duration(attempt.ended - attempt.started)}" if attempt.ended is not None else ""
-        what = f"attempt {attempt.number}  {clock(attempt.started)}  {attempt.status}{took}"
+        by = f" ({one_line(attempt.by)})" if attempt.by else ""
+        what = f"attempt {attempt.number}{by}  {clock(attempt.started)}  {attempt.status}{took}"
         if attempt.status == "lost":
             what += ": its worker died"
         why = f"  {attempt.error}" if attempt.error is not None else ""

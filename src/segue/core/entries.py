@@ -24,8 +24,11 @@ class Kind(IntEnum):
     CLAIM = 7
     """Another worker took the run over; ``output`` says which, and from whom."""
 
+    NOTED = 8
+    """As ``OK``, with something to say about the result: ``output`` is a note and the result."""
 
-OUTCOMES = frozenset({Kind.OK, Kind.ERROR, Kind.CANCELLED, Kind.TIMER})
+
+OUTCOMES = frozenset({Kind.OK, Kind.NOTED, Kind.ERROR, Kind.CANCELLED, Kind.TIMER})
 """The kinds that the flow's code gets to see."""
 
 

@@ -1,14 +1,26 @@
-"""What to do after an attempt: a pure function of the policy, of what happened, and of the time left."""
+"""What to do after an attempt failed: a pure function of the policy, of what happened, and of the time left.
 
+A step's ladder has rungs: the step itself, its fallbacks in order, and the ``degraded`` value, if there is one. On each
+rung there may be several attempts. A rung that fails is left for good.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from segue.policies import Retry
 
 
 class Again(NamedTuple):
-    """Try once more, after ``delay`` seconds."""
+    """Try once more on the same rung, after ``delay`` seconds."""
 
     delay: float
+
+
+class Climb(NamedTuple):
+    """Go on to the rung of this number, at once."""
+
+    rung: int
+    reason: str
 
 
 class GiveUp(NamedTuple):
@@ -17,7 +29,7 @@ class GiveUp(NamedTuple):
     reason: str
 
 
-Verdict = Again | GiveUp
+Verdict = Again | Climb | GiveUp
 
 
 def delay_before(retry: Retry, attempt: int, chance: float, retry_after: float | None) -> float:
@@ -37,27 +49,37 @@ def decide(
     attempt: int,
     *,
     worth_it: bool,
-    elapsed: float,
-    total: float | None,
+    left: float | None,
     chance: float,
     retry_after: float | None = None,
+    rung: int = 0,
+    instant: Sequence[bool] = (False,),
 ) -> Verdict:
-    """Whether to try again after a failed attempt.
+    """What follows a failed attempt.
 
     Args:
-        attempt: the number of the attempt that failed, from 1.
+        retry: the policy of the rung that it was made on.
+        attempt: its number on that rung, from 1.
         worth_it: the policy wants to retry this kind of failure.
-        elapsed: seconds since the first attempt began.
-        total: seconds that all attempts may take together.
+        left: seconds that remain for all that is still to be tried; None for no limit.
+        rung: which rung it was, 0 for the step itself.
+        instant: for each rung of the ladder, whether it takes no time, so that it may be used when none is left.
 
-    >>> decide(Retry(1, backoff=2, jitter=0), 1, worth_it=True, elapsed=0, total=None, chance=0.5)
+    >>> decide(Retry(1, backoff=2, jitter=0), 1, worth_it=True, left=None, chance=0.5)
     Again(delay=2.0)
+    >>> decide(Retry(0), 1, worth_it=True, left=0.0, chance=0.5, instant=(False, False, True))
+    Climb(rung=2, reason='no retry asked for')
     """
     if not worth_it:
-        return GiveUp("not worth a retry")
-    if attempt > retry.retries:
-        return GiveUp("retries spent" if retry.retries else "no retry asked for")
-    delay = delay_before(retry, attempt, chance, retry_after)
-    if total is not None and elapsed + delay >= total:
-        return GiveUp("no time left")
-    return Again(delay)
+        reason = "not worth a retry"
+    elif attempt > retry.retries:
+        reason = "retries spent" if retry.retries else "no retry asked for"
+    else:
+        delay = delay_before(retry, attempt, chance, retry_after)
+        if left is None or delay < left:
+            return Again(delay)
+        reason = "no time left"
+    for higher in range(rung + 1, len(instant)):
+        if instant[higher] or left is None or left > 0:
+            return Climb(higher, reason)
+    return GiveUp(reason)

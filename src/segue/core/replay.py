@@ -95,6 +95,11 @@ class Tape:
         self._at.pop(step, None)
         self.failed.pop(step, None)
 
+    def last_failure(self, step: StepId) -> bytes | None:
+        """The last attempt of this step that failed before the run was interrupted, as it was recorded."""
+        failed = self.failed.get(step)
+        return failed[-1].output if failed else None
+
     def record(self, entry: Entry) -> None:
         """An outcome of this moment; ``next`` gives it after all that was recorded before."""
         self._live.append(entry)

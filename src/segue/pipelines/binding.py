@@ -21,10 +21,11 @@ from segue.core.graph import (
     pick,
     plan,
 )
+from segue.declared import Declaration, make_spec
 from segue.errors import DeclarationError, SegueError
 from segue.flows import Flow
 from segue.policies import NO_TIMEOUT
-from segue.steps import Step, make_spec
+from segue.steps import Step
 from segue.values import encode, hints_of
 
 Model = Callable[..., Any]
@@ -190,16 +191,15 @@ def as_target(name: str, model: Any, retry: Any, timeout: Any) -> Target:
     if isinstance(model, Flow):
         return _as_child(model, retry, timeout)  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(model, Step):
-        spec = copy.copy(model.spec)
-        spec.name = name
-        spec.retry, spec.timeout = retry or spec.retry, timeout or spec.timeout
-        spec.owns_arguments = True  # they are copied: see _Execution
-        return Step(spec)
-    if not callable(model):
+        fn, declared = model.fn, model.declared  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        declared = declared._replace(retry=retry or declared.retry, timeout=timeout or declared.timeout)
+    elif callable(model):
+        fn, declared = as_function(model), Declaration(retry=retry, timeout=timeout)
+    else:
         raise DeclarationError(f"it is bound to {model!r}, which cannot be called")
-    spec = make_spec(name, as_function(model), retry=retry, timeout=timeout)
-    spec.owns_arguments = True
-    return Step(spec)
+    spec = make_spec(name, fn, declared)
+    spec.owns_arguments = True  # they are copied: see _Execution
+    return Step(spec, declared)
 
 
 def _as_child(model: Flow[..., Any], retry: Any, timeout: Any) -> Flow[..., Any]:

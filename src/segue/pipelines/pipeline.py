@@ -13,7 +13,6 @@ import msgspec
 from segue.core.graph import INPUT, Graph, Node, Reference, did_you_mean, keys_of, read
 from segue.errors import DeclarationError, PipelineError, Unstorable
 from segue.flows import Flow
-from segue.inside import gather
 from segue.pipelines.binding import Bound, Model, bind, fields_of_result
 from segue.pipelines.files import importer, load
 from segue.runtime.context import HERE, Place, place
@@ -21,6 +20,7 @@ from segue.runtime.engine import Options
 from segue.runtime.registry import FLOWS, add_flow, module_of
 from segue.runtime.spec import FlowSpec
 from segue.steps import check_name
+from segue.together import gather
 from segue.values import Codec, Inputs, encode
 
 

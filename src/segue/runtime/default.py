@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from segue.errors import UsageError
 from segue.runtime import engine as engines
-from segue.runtime.asked import Call
+from segue.runtime.call import Call
 from segue.runtime.context import HERE
 from segue.runtime.engine import Engine
 

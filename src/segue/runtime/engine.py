@@ -37,7 +37,7 @@ from segue.stores.urls import open_url
 from segue.values import encode
 
 if TYPE_CHECKING:
-    from segue.runtime.asked import Call
+    from segue.runtime.call import Call
 
 log = logging.getLogger("segue")
 

@@ -3,7 +3,7 @@
 import traceback
 from types import TracebackType
 
-from segue.errors import Failure, SegueError
+from segue.errors import CheckFailed, Failure, InvalidResult, SegueError
 from segue.values import plain
 
 _LONGEST = 16 * 1024
@@ -79,13 +79,15 @@ def failure_of(error: BaseException, note: str = "") -> Failure:
         kinds=tuple(f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__[:-1]),
         retry_after=wait_asked(error),
         note=note,
+        raw=error.raw if isinstance(error, InvalidResult | CheckFailed) else "",
     )
 
 
 def read_failure(data: bytes | None) -> Failure:
     """A recorded failure."""
     match plain(data):
-        case [kind, message, trace, [*kinds], wait, note]:
-            return Failure(str(kind), str(message), str(trace), tuple(str(k) for k in kinds), wait, str(note))
+        case [kind, message, trace, [*kinds], wait, note, rung, by, then, raw]:
+            known = tuple(str(k) for k in kinds)
+            return Failure(str(kind), str(message), str(trace), known, wait, str(note), rung, str(by), then, str(raw))
         case other:
             return Failure("Unknown", f"the record of the failure cannot be read: {other!r:.200}")

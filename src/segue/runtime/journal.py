@@ -13,7 +13,7 @@ from typing import Protocol
 
 from segue.core.entries import Entry
 from segue.errors import Fenced, StoreError
-from segue.stores.base import Batch, Change, Commit, NewRun, Store
+from segue.stores.base import Batch, Cell, Change, Commit, NewRun, Store
 
 log = logging.getLogger("segue")
 
@@ -55,6 +55,7 @@ class Journal:
         self._creates: list[NewRun] = []
         self._entries: list[tuple[str, Entry]] = []
         self._changes: list[Change] = []
+        self._cells: list[tuple[str, Cell]] = []
         self._writers: dict[Writer, None] = {}
         self._task: asyncio.Task[None] | None = None
         self._open = True
@@ -73,6 +74,10 @@ class Journal:
         """The run ends or leaves memory."""
         self._changes.append(change)
         self._sign(run)
+
+    def keep(self, run: Writer, cell: Cell) -> None:
+        """A value to keep, with the entry of this run that was written just before."""
+        self._cells.append((run.id, cell))
 
     def _sign(self, run: Writer) -> None:
         run.submitted += 1
@@ -112,9 +117,9 @@ class Journal:
         )
 
     def _take(self) -> tuple[Batch, dict[Writer, int]]:
-        batch = Batch(self._creates, self._entries, self._changes)
+        batch = Batch(self._creates, self._entries, self._changes, self._cells)
         writers = {run: run.submitted for run in self._writers}
-        self._creates, self._entries, self._changes, self._writers = [], [], [], {}
+        self._creates, self._entries, self._changes, self._cells, self._writers = [], [], [], [], {}
         return batch, writers
 
     async def _commit(self, on_its_way: Commit, batch: Batch, writers: dict[Writer, int]) -> None:
@@ -173,6 +178,7 @@ class Journal:
             [new for new in batch.creates if new.id not in refused],
             [entry for entry in batch.entries if entry[0] not in refused],
             [change for change in batch.changes if change.run not in refused],
+            [cell for cell in batch.cells if cell[0] not in refused],
         )
 
     @staticmethod

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from segue.errors import SegueError
-from segue.runtime.asked import Call
+from segue.runtime.call import Call
 from segue.runtime.calls import worth_it
 from segue.runtime.context import HERE, Beside, Identity
 from segue.runtime.failures import StepProcessError, failure_of, read_failure
 from segue.runtime.registry import step_of
 from segue.runtime.resources import shelf_of_process
-from segue.runtime.spec import Source, StepSpec
+from segue.runtime.spec import Location, StepSpec
 from segue.stores.artifacts import Artifacts
 from segue.values import encode
 
@@ -46,10 +46,10 @@ def _shared_pool() -> "ProcessPool":
     return _pool
 
 
-def source_of(fn: Any) -> Source:
+def source_of(fn: Any) -> Location:
     """Where a function is defined."""
     module = sys.modules.get(fn.__module__)
-    return Source(fn.__module__, getattr(module, "__file__", None) or "", fn.__qualname__)
+    return Location(fn.__module__, getattr(module, "__file__", None) or "", fn.__qualname__)
 
 
 async def in_process(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -60,7 +60,7 @@ async def in_process(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, An
     identity = None
     if isinstance(here, Call):
         run = here.run
-        identity = (run.id, run.spec.name, here.step, here.attempt, run.idempotency_key(here.step))
+        identity = (run.id, run.spec.name, here.step, here.attempt, run.idempotency_key(here.step, here.rung))
     future = _shared_pool().schedule(_serve, args=(tuple(source_of(spec.fn)), input, root, identity))
     try:
         good, data, again = await asyncio.wrap_future(cast("Any", future))
@@ -89,7 +89,7 @@ def _serve(
     """In the child: find the function, call it, answer in bytes."""
     spec = None
     try:
-        spec = _find(Source(*source))
+        spec = _find(Location(*source))
         args, kwargs = spec.inputs.decode(input)
         known = Identity(*identity) if identity is not None else None
         HERE.set(Beside(Artifacts(Path(root)), known) if root else None)
@@ -105,7 +105,7 @@ async def _call(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     return spec.output.encode(value)[0]
 
 
-def _find(source: Source) -> StepSpec:
+def _find(source: Location) -> StepSpec:
     name = source.module
     if name == "__main__":
         module = sys.modules.get("__mp_main__") or sys.modules["__main__"]

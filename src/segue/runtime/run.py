@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from zlib import crc32
 
 from segue.core.branches import name_of
@@ -30,11 +30,14 @@ from segue.errors import (
     RunTimedOut,
     StoreError,
 )
+from segue.outcomes import Source
 from segue.runtime import crashpoints
-from segue.runtime.asked import Asked, Call, ChildCall, FlowTimer
+from segue.runtime.asked import Asked, ChildCall, FlowTimer
+from segue.runtime.call import Call
 from segue.runtime.context import HERE, Place
 from segue.runtime.failures import failure_of
 from segue.runtime.loop import FlowTask, RunLoop, Timer
+from segue.runtime.notes import Note
 from segue.runtime.spec import FlowSpec, StepSpec
 from segue.stores.base import Change, Row
 from segue.types import StepId
@@ -71,7 +74,8 @@ class Run:
         self.progressed = False
         """It has recorded an outcome here."""
         self.loop = RunLoop(self, row.started or row.created, crc32(row.id.encode()))
-        self.root = Place(self)
+        limit = row.timeout
+        self.root = Place(self, deadline=None if limit is None else (row.started or row.created) + limit)
         self.submitted = self.stored = 0
         self.status = Status.RUNNING
         self._waiting: dict[StepId, Asked] = {}
@@ -87,6 +91,7 @@ class Run:
         self._diverged: Divergence | None = None
         self._result: tuple[Status, bytes] | None = None
         self.error: BaseException | None = None
+        self.fallbacks: list[Fallback] = []
         self.creator: Any = None
 
     # Beginning
@@ -105,7 +110,7 @@ class Run:
         self.adopt(task)
 
     async def _guarded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        place = Place(self, "@timeout")  # its timer must not count among the flow's own
+        place = Place(self, "@timeout", self.root.deadline)  # its timer must not count among the flow's own
         root = HERE.get()
         HERE.set(place)
         limit = asyncio.timeout(self.row.timeout)
@@ -126,13 +131,13 @@ class Run:
         """The flow awaits a step."""
         if not self.loop.at_home():
             self._refuse_stranger()
-        if self._steps.setdefault(spec.name, spec) is not spec:
+        if self._steps.setdefault(spec.name, spec.origin) is not spec.origin:
             first, second = (f"{f.__module__}.{f.__qualname__}" for f in (self._steps[spec.name].fn, spec.fn))
             raise DeclarationError(
                 f"two steps of one run are named {spec.name!r}: {first} and {second}. Name one: @step(name='…')"
             )
         input = spec.inputs.encode(args, kwargs)
-        call = Call(self, spec, here.identify(spec.name), args, kwargs, input)
+        call = Call(self, spec, here.identify(spec.name), here, args, kwargs, input)
         self._look_up(call, input, spec.inputs.same)
         return call
 
@@ -144,6 +149,10 @@ class Run:
             self._refuse_stranger()
         input = spec.inputs.encode_typed(args, kwargs)
         step = here.identify(spec.name)
+        if here.deadline is not None:
+            left = max(0.001, here.deadline - self.loop.now)
+            own = options.timeout if options.timeout is not None else spec.timeout
+            options = options._replace(timeout=left if own is None else min(own, left))
         digest = hashlib.blake2b(f"{self.id}\0{step}".encode(), digest_size=8).hexdigest()
         call = ChildCall(self, spec, step, options.id or f"{self.id[:40]}.{digest}", input, options)
         self._look_up(call, input, spec.inputs.same)
@@ -425,7 +434,16 @@ class Run:
         self._result = (status, data)
         self.engine.journal.change(
             self,
-            Change(self.id, status, None, None, data, max(self.tape.time, self.engine.clock()), parent=self.row.parent),
+            Change(
+                self.id,
+                status,
+                None,
+                None,
+                data,
+                max(self.tape.time, self.engine.clock()),
+                parent=self.row.parent,
+                fallbacks=len(self.fallbacks),
+            ),
         )
 
     def fail(self, error: BaseException) -> None:
@@ -500,9 +518,33 @@ class Run:
         """The value of a recorded result."""
         return decode(self.engine.artifacts.fetch(entry.output) or b"")
 
-    def idempotency_key(self, step: StepId) -> str:
-        """The same for every attempt and replay of this step, and for no other."""
-        return hashlib.blake2b(f"{self.id}\0{step}".encode(), digest_size=16).hexdigest()
+    def fell_back(self, step: StepId, note: Note, failure: Failure | None) -> None:
+        """The flow is given a result that did not come from the step itself."""
+        self.fallbacks.append(Fallback(step, note.source, note.rung, note.by, failure, note.age))
+
+    def idempotency_key(self, step: StepId, rung: int = 0) -> str:
+        """The same for every attempt and replay of this step, on this rung of its ladder, and for no other."""
+        key = f"{self.id}\0{step}\0{rung}" if rung else f"{self.id}\0{step}"
+        return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+class Fallback(NamedTuple):
+    """A result that a flow was given, and that did not come from the step itself.
+
+    Attributes:
+        step: the step's identity.
+        rung: of its ladder.
+        by: that rung's name.
+        reason: the last failure before it.
+        age: of a cached value, in seconds.
+    """
+
+    step: str
+    source: Source
+    rung: int
+    by: str
+    reason: Failure | None
+    age: float | None = None
 
 
 class Stalled(Exception):

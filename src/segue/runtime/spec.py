@@ -9,6 +9,10 @@ import textwrap
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, NamedTuple
 
+from segue.checks import Check
+from segue.core.percentile import Durations
+from segue.limits import Hedge, Limits
+from segue.outcomes import Source
 from segue.policies import NO_TIMEOUT, Retry, Timeout
 from segue.runtime.resources import Resource
 from segue.values import Codec, Inputs, hints_of
@@ -16,12 +20,43 @@ from segue.values import Codec, Inputs, hints_of
 Form = Literal["async", "thread", "process"]
 
 
-class Source(NamedTuple):
+class Location(NamedTuple):
     """Where a function is defined, so that another process can find it in the same code."""
 
     module: str
     file: str
     name: str
+
+
+class Rung(NamedTuple):
+    """One rung of a step's ladder.
+
+    Attributes:
+        spec: what is called; None for a value that is there already.
+        taken: the parameters of the step that it is called with, by name; None: just as the step was.
+        value: the constant.
+        max_age: of a cached value, in seconds.
+        instant: it takes no time.
+    """
+
+    name: str
+    source: Source
+    spec: "StepSpec | None" = None
+    taken: tuple[str, ...] | None = None
+    value: Any = None
+    max_age: float | None = None
+    instant: bool = False
+
+
+class Keep(NamedTuple):
+    """Good values of the step are kept, under the whole input or this part of it.
+
+    Attributes:
+        key: a path over the parameters, or a function of those in ``taken``.
+    """
+
+    key: str | Callable[..., Any] | None
+    taken: tuple[str, ...]
 
 
 class StepSpec:
@@ -33,18 +68,41 @@ class StepSpec:
         limited: whether there is a timeout.
         owns_arguments: they are copies, which it may change as it likes.
         uses: the resources that fill parameters of it, by the parameter's name.
+        origin: the step as it was declared, if this is a variant made by ``options``.
+        plain: its results need only fit their type.
+        rungs: of its ladder, itself the first.
+        instant: for each of them, whether it takes no time.
+        feedback: it takes the reason for the last failure.
+        keep: what its good values are kept under, if they are.
+        limits: what holds its attempts back, if anything does.
+        shared: the name under which other steps share those limits.
+        latency: of its last successful attempts, for ``hedge``.
+        memo: seconds for which a kept value is taken instead of calling the step; None if never.
     """
 
     __slots__ = (
         "__dict__",
         "begin",
+        "checks",
+        "feedback",
         "fn",
         "form",
+        "hedge",
         "inputs",
+        "instant",
+        "keep",
+        "latency",
         "limited",
+        "limits",
+        "memo",
         "name",
+        "origin",
         "owns_arguments",
+        "parse",
+        "plain",
         "retry",
+        "rungs",
+        "shared",
         "timeout",
         "uses",
         "version",
@@ -67,6 +125,23 @@ class StepSpec:
         self.retry, self.timeout, self.version = retry, timeout, version
         self.limited = timeout != NO_TIMEOUT
         self.inputs = Inputs(fn, f"step {name!r}", frozenset(self.uses))
+        self.origin = self
+        self.checks: tuple[Check, ...] = ()
+        self.parse: str | None = None
+        self.plain, self.feedback = True, False
+        self.keep: Keep | None = None
+        self.memo: float | None = None
+        self.rungs: tuple[Rung, ...] = ()
+        self.instant: tuple[bool, ...] = (False,)
+        self.limits: Limits | None = None
+        self.shared: str | None = None
+        self.hedge: Hedge | None = None
+        self.latency = Durations()
+
+    @property
+    def ordinary(self) -> bool:
+        """It is its function, with retries and a timeout at most."""
+        return self.plain and len(self.rungs) == 1
 
     @functools.cached_property
     def output(self) -> Codec:

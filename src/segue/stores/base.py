@@ -50,6 +50,7 @@ class Change(NamedTuple):
         result: the encoded result or failure, when it ends.
         waits: child runs that it waits for: if one has ended by now, it is queued and not parked.
         parent: the run that called it, which is queued if it is parked and this is the end.
+        fallbacks: how many results the flow was given that did not come from the step itself.
     """
 
     run: str
@@ -60,14 +61,32 @@ class Change(NamedTuple):
     ended: float | None = None
     waits: tuple[str, ...] = ()
     parent: str | None = None
+    fallbacks: int = 0
+
+
+class Cell(NamedTuple):
+    """A value that is kept under a name, until the next one: a step's last good result.
+
+    Attributes:
+        at: when it was made, seconds since the epoch.
+    """
+
+    name: str
+    at: float
+    body: bytes
 
 
 class Batch(NamedTuple):
-    """Everything that one group commit writes, for any number of runs."""
+    """Everything that one group commit writes, for any number of runs.
+
+    Attributes:
+        cells: kept values, each with the run that made it.
+    """
 
     creates: Sequence[NewRun]
     entries: Sequence[tuple[str, Entry]]
     changes: Sequence[Change]
+    cells: Sequence[tuple[str, Cell]] = ()
 
 
 class Row(NamedTuple):
@@ -95,6 +114,7 @@ class Row(NamedTuple):
     result: bytes | None
     checksum: int
     seal: int | None = None
+    fallbacks: int = 0
 
 
 def check_result(row: Row) -> None:
@@ -205,6 +225,10 @@ class Store(Protocol):
             origin: only runs that this worker created.
             suspects: only runs that have twice cost a worker its life; else only the others.
         """
+        ...
+
+    async def cell(self, name: str) -> Cell | None:
+        """What is kept under this name, if anything is."""
         ...
 
     async def load(self, run: str) -> tuple[Row, list[Entry]] | None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 import apsw
 
 from segue.stores.sqlite import SqliteStore, birth, machine
+from segue.stores.sqlite_file import FORMAT
 from segue.stores.urls import open_url
 
 Level = Literal["ok", "warn", "fail"]
@@ -194,9 +195,9 @@ def _writable(db: Database) -> Finding:
 
 def _format(db: Database) -> Finding:
     number = db.pragma("user_version")
-    if number == 1:
-        return Finding("ok", "format", "1")
-    return Finding("fail", "format", f"{number}; this Segue reads format 1: install the version that wrote it")
+    if number in (1, FORMAT):
+        return Finding("ok", "format", str(number))
+    return Finding("fail", "format", f"{number}; this Segue reads format {FORMAT}: install the version that wrote it")
 
 
 def _workers(db: Database) -> Finding:

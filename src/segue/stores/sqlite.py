@@ -18,7 +18,7 @@ from segue.core.entries import OUTCOMES, Entry, Kind
 from segue.core.lifecycle import OPEN, TERMINAL, Status, after_loss
 from segue.errors import CorruptRecord, Failure, Fenced
 from segue.runtime import crashpoints
-from segue.stores.base import Batch, Change, Commit, Lost, NewRun, Query, Row, check_result
+from segue.stores.base import Batch, Cell, Change, Commit, Lost, NewRun, Query, Row, check_result
 from segue.stores.machine import birth, machine
 from segue.stores.sqlite_file import Database, SqliteFile, translate
 from segue.values import encode
@@ -33,8 +33,8 @@ _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would
 
 
 _FENCE = "exists(select 1 from workers where id = ?)"
-_END = "status = {}, result = {}, seal = {}, ended = {}, worker = null, reason = null"
-_END_ONE = f"update runs set {_END.format('?', '?', '?', '?')} where id = ? and status = 'running' and {_FENCE}"
+_END = "status = {}, result = {}, seal = {}, ended = {}, fallbacks = {}, worker = null, reason = null"
+_END_ONE = f"update runs set {_END.format('?', '?', '?', '?', '?')} where id = ? and status = 'running' and {_FENCE}"
 
 
 def _checksum(step: str, input: bytes | None, output: bytes | None) -> int:
@@ -75,8 +75,8 @@ def _end(rows: int) -> str:
     if rows == 1:
         return _END_ONE
     return (
-        f"update runs set {_END.format(*(f'v.column{n}' for n in range(1, 5)))} from (values {_values(5, rows)}) as v"
-        f" where runs.id = v.column5 and runs.status = 'running' and {_FENCE}"
+        f"update runs set {_END.format(*(f'v.column{n}' for n in range(1, 6)))} from (values {_values(6, rows)}) as v"
+        f" where runs.id = v.column6 and runs.status = 'running' and {_FENCE}"
     )
 
 
@@ -237,7 +237,7 @@ class SqliteStore(SqliteFile):
 
     def _apply(self, worker: str, batch: Batch) -> None:
         small = len(batch.entries) <= _CHUNK and len(batch.creates) <= _CHUNK
-        if small and not batch.changes and not (batch.creates and batch.entries):
+        if small and not batch.changes and not batch.cells and not (batch.creates and batch.entries):
             # one statement is a transaction by itself
             with self._one_process():
                 if batch.entries:
@@ -254,16 +254,28 @@ class SqliteStore(SqliteFile):
                 crashpoints.reach("in-commit")
             for changes in _chunks(batch.changes):
                 self._change_runs(db, worker, changes)
+            if batch.cells:
+                self._keep(db, batch.cells)
+
+    @staticmethod
+    def _keep(db: Database, cells: Sequence[tuple[str, Cell]]) -> None:
+        db.executemany(
+            "insert into cells values(?, ?, ?, ?) on conflict(name) do update"
+            " set at = excluded.at, body = excluded.body, checksum = excluded.checksum where excluded.at >= at",
+            [(*cell, crc32(cell.body)) for _, cell in cells],
+        )
 
     def _one_by_one(self, worker: str, batch: Batch) -> dict[str, str]:
         """Redo a batch that holds a bad commit, run by run, so that it harms that run alone."""
         rejected: dict[str, str] = {}
         runs = [run.id for run in batch.creates] + [run for run, _ in batch.entries] + [c.run for c in batch.changes]
+        # a cell comes with an entry of its run
         for run in dict.fromkeys(runs):
             part = Batch(
                 [new for new in batch.creates if new.id == run],
                 [entry for entry in batch.entries if entry[0] == run],
                 [change for change in batch.changes if change.run == run],
+                [cell for cell in batch.cells if cell[0] == run],
             )
             try:
                 self._apply(worker, part)
@@ -295,9 +307,9 @@ class SqliteStore(SqliteFile):
         if ends:
             rows = _padded(len(ends))
             values: list[Any] = []
-            for change in ends:
-                values += (change.status, change.result, crc32(change.result or b""), change.ended, change.run)
-            values += (None,) * (5 * (rows - len(ends)))
+            for end in ends:
+                values += (end.status, end.result, crc32(end.result or b""), end.ended, end.fallbacks, end.run)
+            values += (None,) * (6 * (rows - len(ends)))
             values.append(worker)
             db.execute(_end(rows), values)
             if db.changes() != len(ends):
@@ -412,6 +424,19 @@ class SqliteStore(SqliteFile):
         return row._replace(status=Status.RUNNING, worker=worker, started=started, claims=row.claims + 1)
 
     # Reading
+
+    async def cell(self, name: str) -> Cell | None:
+        return await self._read(self._cell, name)
+
+    def _cell(self, name: str) -> Cell | None:
+        for *cell, checksum in self.reader.execute(
+            "select name, at, body, checksum from cells where name = ?", (name,)
+        ):
+            found = Cell._make(cell)
+            if crc32(found.body) != checksum:
+                raise CorruptRecord(f"the kept value {name!r} is not what was written")
+            return found
+        return None
 
     async def load(self, run: str) -> tuple[Row, list[Entry]] | None:
         return await self._read(self._load, run)

@@ -1,4 +1,4 @@
--- The embedded store. Version 1.
+-- The embedded store. Version 2.
 
 create table if not exists runs(
   number      integer primary key,
@@ -24,7 +24,8 @@ create table if not exists runs(
   input       blob not null,
   result      blob,                    -- of a terminal run: its result or its failure
   checksum    integer not null,        -- crc32 of the input
-  seal        integer                  -- crc32 of the result
+  seal        integer,                 -- crc32 of the result
+  fallbacks   integer not null default 0 -- results that did not come from the step itself
 ) strict;
 
 create index if not exists runs_queued  on runs(priority desc, due, number) where status = 'queued';
@@ -48,6 +49,13 @@ create table if not exists entries(
   output   blob,
   checksum integer not null,           -- crc32 of step, input and output
   primary key(run, seq)
+) strict, without rowid;
+
+create table if not exists cells(
+  name     text primary key,           -- a step and its input, for example
+  at       real not null,
+  body     blob not null,
+  checksum integer not null            -- crc32 of the body
 ) strict, without rowid;
 
 create table if not exists workers(

@@ -20,6 +20,9 @@ from segue.runtime.threads import Pool
 T = TypeVar("T")
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two writers could corrupt the log: sqlite.org/wal.html#walresetbug
+FORMAT = 2
+"""Of the tables: ``user_version`` of the file."""
+
 _BUSY_AFTER = 5.0
 _LOG_PAGES = 1000  # of the write-ahead log, between two checkpoints
 _LOG_BYTES = 32 + _LOG_PAGES * (24 + 4096)
@@ -133,11 +136,15 @@ class SqliteFile:
     @staticmethod
     def _schema(db: Database) -> None:
         found = db.pragma("user_version")
-        if found not in (0, 1):
-            raise StoreError(f"the store was written by a newer Segue (format {found}); this one reads format 1")
+        if found == FORMAT:
+            return
+        if found > FORMAT:
+            raise StoreError(f"the store was written by a newer Segue (format {found}); this one reads format {FORMAT}")
         db.execute("begin immediate")
+        if found == 1:
+            db.execute("alter table runs add column fallbacks integer not null default 0")
         db.execute(files("segue.stores").joinpath("sqlite.sql").read_text())
-        db.execute("pragma user_version = 1; commit")
+        db.execute(f"pragma user_version = {FORMAT}; commit")
 
     async def close(self) -> None:
         await self._write(self._close)

@@ -1,0 +1,584 @@
+"""A step that the flow has asked for: its way up the recovery ladder, until it ends.
+
+Each attempt is a task on the user's loop. When it ends, ``core.ladder.decide`` says what follows: another attempt,
+another rung, or the step's end, which is an entry of the run.
+"""
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from segue.core.entries import Entry, Kind
+from segue.core.ladder import Again, Climb, GiveUp, decide
+from segue.errors import (
+    CheckFailed,
+    CorruptRecord,
+    DeadlineTooClose,
+    Failure,
+    StepFailed,
+    StepTimedOut,
+    UnawaitedCall,
+    Unstorable,
+)
+from segue.outcomes import Outcome, missing
+from segue.runtime import crashpoints
+from segue.runtime.calls import UnwantedResult, refuse_unwanted, worth_it
+from segue.runtime.context import HERE, Place
+from segue.runtime.controlled import controlled
+from segue.runtime.controls import BreakerOpen
+from segue.runtime.failures import failure_of, message_of, read_failure, wait_asked
+from segue.runtime.judging import Good, judge, refuse_stale
+from segue.runtime.keeping import NothingKept, cell_name
+from segue.runtime.notes import PLAIN, Note, pack, unpack
+from segue.runtime.resources import shelf_of_process
+from segue.runtime.spec import StepSpec
+from segue.stores.artifacts import SPILL, Artifacts
+from segue.stores.base import Cell
+from segue.types import StepId
+from segue.values import encode
+
+if TYPE_CHECKING:
+    from segue.runtime.run import Run
+
+log = logging.getLogger("segue")
+
+GRACE = 5.0
+"""Seconds that a body gets to end after it was cancelled or ran out of time, before it is given up."""
+
+_FIXED = frozenset({int, float, str, bytes, bool, type(None), complex})
+"""Types whose values nobody can change."""
+
+
+class ChangedArgument(Exception):
+    """A step changed what the flow gave it."""
+
+
+class Call:
+    """A step that the flow has asked for.
+
+    Attributes:
+        rung: of the ladder, where it stands.
+        tries: attempts on that rung.
+        attempt: attempts on all rungs.
+        last: the last failure.
+        wanted: what the flow awaits: the value, or an ``Outcome``.
+    """
+
+    __slots__ = (
+        "args",
+        "attempt",
+        "began",
+        "deadline",
+        "entered",
+        "future",
+        "good",
+        "handle",
+        "input",
+        "kwargs",
+        "last",
+        "lead",
+        "live",
+        "note",
+        "over",
+        "place",
+        "recorded",
+        "recorded_input",
+        "run",
+        "rung",
+        "spec",
+        "started",
+        "step",
+        "stopping",
+        "task",
+        "tries",
+        "value",
+        "wanted",
+    )
+    in_flow = False
+
+    def __init__(
+        self, run: "Run", spec: StepSpec, step: StepId, place: Place, args: Any, kwargs: Any, input: bytes
+    ) -> None:
+        self.run, self.step, self.place = run, step, place
+        self.spec = self.lead = spec
+        self.args, self.kwargs, self.input = args, kwargs, input
+        self.future: asyncio.Future[Any] = asyncio.Future(loop=run.loop)
+        self.deadline = place.deadline
+        self.attempt = self.live = self.rung = self.tries = 0
+        self.began = self.started = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self.handle: asyncio.TimerHandle | None = None
+        self.stopping: str | None = None  # why the body is being cancelled: "cancelled" or "timeout"
+        self.entered = self.over = self.recorded = self.recorded_input = self.wanted = False
+        self.value: Any = None
+        self.note = PLAIN
+        self.last: Failure | None = None
+
+    @property
+    def artifacts(self) -> Artifacts:
+        return self.run.engine.artifacts
+
+    async def answer(self) -> Any:
+        """What the flow gets for it."""
+        try:
+            return await self.future
+        except asyncio.CancelledError:
+            await self.run.abandon(self)
+
+    # What the run asks of it
+
+    def start(self) -> None:
+        if failed := self.run.tape.failed.get(self.step):
+            self._go_on(failed)
+        elif self.spec.memo is not None:
+            self._in_task(self._recall())
+        else:
+            self._attempt()
+
+    def _go_on(self, failed: list[Entry]) -> None:
+        """Take up the ladder where an earlier worker left it."""
+        failures = [read_failure(entry.output) for entry in failed]
+        self.attempt, self.began, self.recorded_input = len(failed), failed[0].started, True
+        self.last = last = failures[-1]
+        self.rung = last.rung
+        if last.then > last.rung:
+            self._climb(last.then)
+            return
+        self.tries = sum(failure.rung == last.rung for failure in failures)
+        self.lead = self.spec.rungs[self.rung].spec or self.spec if self.rung else self.spec
+        self._after_failure(last, None, again_at=failed[-1].ended)
+
+    def _climb(self, rung: int) -> None:
+        self.rung, self.tries = rung, 0
+        self.lead = self.spec.rungs[rung].spec or self.spec
+        self._attempt()
+
+    def _in_task(self, coro: Any) -> None:
+        engine = self.run.engine
+        context = engine.context.copy()
+        context.run(HERE.set, self)
+        self.task = engine.ambient.create_task(coro, context=context)
+
+    def _attempt(self) -> None:
+        run = self.run
+        self.handle = None
+        self.attempt += 1
+        self.tries += 1
+        self.live = self.attempt
+        self.stopping, self.entered = None, False
+        self.started = run.engine.clock()
+        if not self.began:
+            self.began = self.started
+        self._in_task(self._body(self.attempt) if self.rung == 0 else self._other_body(self.attempt))
+        lead = self.lead
+        if lead.limits is not None:
+            self._limit(whole=True)  # the wait to be let in is not the attempt's time, but the step's
+        elif lead.limited and (not lead.uses or lead.form == "process"):
+            self._limit()
+        if run.engine.watchers:
+            run.engine.tell("attempt", run, step=self.step, attempt=self.attempt, input=self.input, rung=self.rung)
+
+    def left(self) -> float | None:
+        """Seconds that remain for all that is still to be tried; None for no limit."""
+        total = self.spec.timeout.total
+        until = self.deadline
+        if total is not None:
+            until = self.began + total if until is None else min(until, self.began + total)
+        return None if until is None else max(0.0, until - self.run.engine.clock())
+
+    def _limit(self, *, whole: bool = False) -> None:
+        """Start the clock of the attempt; ``whole``: only that of all attempts."""
+        self._clear()
+        limit, total = None if whole else self.lead.timeout.attempt, self.spec.timeout.total
+        if total is not None:
+            left = max(0.0, self.began + total - self.run.engine.clock())
+            limit = left if limit is None else min(limit, left)
+        if limit is not None:
+            self.handle = self.run.engine.ambient.call_later(limit, self._stop, "timeout")
+
+    def _refuse_late(self) -> None:
+        """Raise if less time remains than the attempt needs."""
+        left, minimum = self.left(), self.lead.timeout.minimum
+        if left is not None and (left <= 0 or (minimum is not None and left < minimum)):
+            needs = f"; {self.lead.name!r} needs {minimum:g} s" if minimum is not None else ""
+            raise DeadlineTooClose(f"the attempt was not begun: {left:.3g} s remain before the deadline{needs}")
+
+    async def _body(self, attempt: int) -> None:
+        """An attempt of the step itself."""
+        self.entered = True
+        spec, kwargs = self.spec, self.kwargs
+        try:
+            if self.deadline is not None or spec.timeout.minimum is not None:
+                self._refuse_late()
+            if spec.checks:
+                refuse_stale(spec, self._inputs(), self.started)
+            if spec.feedback and self.last is not None:
+                kwargs = {**kwargs, "feedback": str(self.last)}
+            if self.run.cautious or len(self.input) > SPILL:
+                await self._prepare()
+            value = await self._called(spec, self.args, kwargs)
+            if self.live != attempt:  # it was given up, and another attempt may be under way
+                return
+            if self.stopping == "timeout":
+                raise TimeoutError
+            if self.handle is not None:
+                self._clear()  # it was in time, however long the record of it takes
+            if not spec.owns_arguments:
+                self._check_unchanged()
+            if spec.retry.if_result is not None:
+                refuse_unwanted(spec.retry, value)
+            data = self._judged(spec, value)
+            if len(data) > SPILL:
+                data = await self._spilled(data)
+        except BaseException as error:
+            if self.live == attempt:
+                self._failed(error)
+            return
+        if not self.over:
+            self._end_well(data)
+
+    async def _other_body(self, attempt: int) -> None:
+        """An attempt on a higher rung: a fallback, a kept value, a constant."""
+        self.entered = True
+        rung = self.spec.rungs[self.rung]
+        self.note = Note(rung.source, self.rung, rung.name)
+        try:
+            if rung.source == "cached":
+                value = await self._kept(rung.max_age)
+            elif rung.spec is None:
+                value = rung.value
+            else:
+                self._refuse_late()
+                value = await self._fallback(rung.spec, rung.taken or ())
+            if self.live != attempt:
+                return
+            if self.stopping == "timeout":
+                raise TimeoutError
+            self._clear()
+            data = self._judged(rung.spec, value)
+            if len(data) > SPILL:
+                data = await self._spilled(data)
+        except BaseException as error:
+            if self.live == attempt:
+                self._failed(error)
+            return
+        if not self.over:
+            self._end_well(data)
+
+    async def _fallback(self, spec: StepSpec, taken: tuple[str, ...]) -> Any:
+        inputs = self._inputs()
+        kwargs: dict[str, Any] = {name: inputs[name] for name in taken if name in inputs}
+        if spec.checks:
+            refuse_stale(spec, spec.inputs.named((), kwargs), self.started)
+        if spec.feedback and self.last is not None:
+            kwargs["feedback"] = str(self.last)
+        if self.run.cautious:
+            await self._prepare()
+        return await self._called(spec, *spec.inputs.arranged(kwargs))
+
+    async def _called(self, spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if spec.uses and spec.form != "process":
+            kwargs = {**await self._resources(spec), **kwargs}
+            if spec.limited:
+                self._limit()  # loading a shared model is not the step's time
+        if crashpoints.armed:
+            crashpoints.reach("before-body")
+        around = self.run.engine.around
+        if around is None and spec.limits is None and spec.hedge is None:
+            value = await spec.begin(*args, **kwargs)
+        else:
+            begin = partial(spec.begin, *args, **kwargs)
+            begin = begin if around is None else partial(around, self, begin)
+            value, requests = await controlled(spec, begin, self._limit)
+            if requests > 1:
+                self.note = self.note._replace(requests=requests)
+        if crashpoints.armed:
+            crashpoints.reach("after-body")
+        return value
+
+    def _inputs(self) -> dict[str, Any]:
+        return self.spec.inputs.named(self.args, self.kwargs)
+
+    def _judged(self, rung: StepSpec | None, value: Any) -> bytes:
+        if rung is self.spec and self.spec.plain and type(value) in _FIXED:
+            try:
+                data, self.value = self.spec.output.encode(value)
+                return data
+            except Unstorable as error:
+                if not error.mismatch:
+                    raise
+        good: Good = judge(self.spec, rung, value, self._inputs() if rung is not None and rung.checks else {})
+        self.value = good.value
+        if good.confidence is not None or good.lenient:
+            self.note = self.note._replace(confidence=good.confidence, lenient=good.lenient)
+        return good.data
+
+    # Kept values
+
+    async def _recall(self) -> None:
+        """Take a kept value instead of calling the step, if there is one that is young enough."""
+        self.began = self.started = self.run.engine.clock()
+        try:
+            value = await self._kept(self.spec.memo)
+            data = self._judged(None, value)
+            if len(data) > SPILL:
+                data = await self._spilled(data)
+        except asyncio.CancelledError as error:
+            self._failed(error)
+        except Exception:
+            if not self.over:
+                self.note, self.began = PLAIN, 0.0
+                self._attempt()
+        else:
+            if not self.over:
+                self.note = self.note._replace(source="cached", by="memoize")
+                self._end_well(data)
+
+    async def _kept(self, max_age: float | None) -> Any:
+        engine, name = self.run.engine, cell_name(self.spec, self._inputs())
+        cell = await engine.store.cell(name)
+        if cell is None:
+            raise NothingKept(f"step {self.spec.name!r} has given no good value for this input before")
+        age = max(0.0, engine.clock() - cell.at)
+        if max_age is not None and age > max_age:
+            raise NothingKept(f"the last good value is {age:.0f} s old; {max_age:.0f} s are allowed")
+        value = self.spec.output.decode(engine.artifacts.fetch(cell.body) or b"")
+        self.note = self.note._replace(age=age)
+        return value
+
+    def _keep(self, data: bytes) -> None:
+        try:
+            name = cell_name(self.spec, self._inputs())
+        except Exception as error:
+            log.warning("a result of step %r of run %s is not kept: %s", self.step, self.run.id, error)
+        else:
+            self.run.engine.journal.keep(self.run, Cell(name, self.run.tape.time, data))
+
+    # What must hold of an attempt
+
+    def _check_unchanged(self) -> None:
+        """The flow's own objects are the step's arguments: changes to them would be missing when it is replayed."""
+        for value in (*self.args, *self.kwargs.values()):
+            if type(value) not in _FIXED:
+                if not self.spec.inputs.same(self.input, self.spec.inputs.encode(self.args, self.kwargs)):
+                    raise ChangedArgument(
+                        f"step {self.spec.name!r} changed an argument in place; after a crash the flow would not have "
+                        "the change. Return the new value, or change a copy"
+                    )
+                return
+
+    async def _resources(self, spec: StepSpec) -> dict[str, Any]:
+        process, engine = shelf_of_process(), self.run.engine.shelf
+        return {
+            name: await (engine if used.scope == "worker" else process).get(used) for name, used in spec.uses.items()
+        }
+
+    async def _prepare(self) -> None:
+        """What must be on disk before the body runs: a long input, and a trace if the last worker died."""
+        run = self.run
+        if len(self.input) > SPILL:
+            await self._spilled(self.input)
+        if run.cautious:
+            run.submit(Kind.START, self.step, self.attempt, self.started, self._unrecorded_input(), None)
+            await run.durable()
+
+    async def _spilled(self, data: bytes) -> bytes:
+        return await self.run.engine.spilled(data)
+
+    # Failure
+
+    def _failed(self, error: BaseException) -> None:
+        if self.over:
+            return
+        if self.stopping == "cancelled":
+            note = "" if isinstance(error, asyncio.CancelledError) else message_of(error)
+            self._end(Kind.CANCELLED, encode(note, "note"))
+        elif self.stopping == "timeout" and isinstance(error, asyncio.CancelledError | TimeoutError):
+            self._timed_out("its thread is still running" if self.lead.form == "thread" else "")
+        else:
+            note = ""
+            if isinstance(error, asyncio.CancelledError):
+                note = "the step cancelled itself"
+            self._after_failure(failure_of(error, note), error)
+
+    def _timed_out(self, note: str) -> None:
+        total, attempt = self.spec.timeout.total, self.lead.timeout.attempt
+        spent = self.run.engine.clock() - self.began
+        if total is not None and spent >= total:
+            said = f"no result within {total:g} s, all attempts together"
+        else:
+            said = f"no result within {attempt or 0:g} s"
+        if note:
+            log.warning("step %r of run %s: %s, and %s", self.step, self.run.id, said, note)
+        error = TimeoutError(said)
+        kinds = ("builtins.TimeoutError", "builtins.OSError", "builtins.Exception", "builtins.BaseException")
+        self._after_failure(Failure("StepTimedOut", said, kinds=kinds, note=note), error)
+
+    def _after_failure(self, failure: Failure, error: BaseException | None, again_at: float | None = None) -> None:
+        """Climb the ladder: another attempt, another rung, or the step's end.
+
+        Args:
+            again_at: when the failed attempt ended, if it was recorded by an earlier worker.
+        """
+        run, spec = self.run, self.spec
+        if self.rung:
+            failure = failure._replace(rung=self.rung, by=spec.rungs[self.rung].name)
+        self.last, self.note = failure, PLAIN
+        now = run.engine.clock()
+        verdict = decide(
+            self.lead.retry,
+            self.tries,
+            worth_it=spec.rungs[self.rung].spec is not None and self._worth_it(error),
+            left=self.left(),
+            chance=run.engine.chance(),
+            retry_after=failure.retry_after if error is None else wait_asked(error),
+            rung=self.rung,
+            instant=spec.instant,
+        )
+        if isinstance(verdict, GiveUp):
+            self._end(Kind.ERROR, encode(failure, "failure"))
+            return
+        self._clear()
+        then = verdict.rung if isinstance(verdict, Climb) else self.rung
+        if again_at is None:
+            data = encode(failure._replace(then=then), "failure")
+            run.submit(Kind.ATTEMPT, self.step, self.attempt, self.started, self._unrecorded_input(), data)
+            again_at = now
+        if isinstance(verdict, Again):
+            wait = max(0.0, again_at + verdict.delay - now)
+            self._tell_retry(failure, verdict.delay)
+            self.handle = run.engine.ambient.call_later(wait, self._attempt)
+        else:
+            self._tell_retry(failure, 0.0)
+            self._climb(verdict.rung)
+        run.wake()
+
+    def _worth_it(self, error: BaseException | None) -> bool:
+        """Whether another attempt on this rung may do better."""
+        if error is None:  # only its record is left: it was worth a retry then, or no further attempt would be due
+            return True
+        if isinstance(error, Unstorable | UnawaitedCall | DeadlineTooClose | NothingKept):
+            return False
+        if isinstance(error, CheckFailed) and error.early:
+            return False
+        if isinstance(error, BreakerOpen) and self.rung + 1 < len(self.spec.rungs):
+            return False  # straight to the fallback
+        return isinstance(error, UnwantedResult) or worth_it(self.lead.retry, error)
+
+    def _tell_retry(self, failure: Failure, delay: float) -> None:
+        run = self.run
+        if run.engine.watchers:
+            run.engine.tell("retry", run, step=self.step, attempt=self.attempt, failure=failure, delay=delay)
+
+    # Being stopped
+
+    def _stop(self, why: str) -> None:
+        """Ask the body to end; if it is deaf, give it up after a while."""
+        self._clear()
+        self.stopping = why
+        if self.task is None or not self.entered:  # it waits for a retry, or has not begun: nothing can end it but us
+            if self.task is not None:
+                self.task.cancel()
+            self._failed(asyncio.CancelledError())
+            return
+        self.task.cancel()
+        self.handle = self.run.engine.ambient.call_later(GRACE, self._deaf)
+
+    def _deaf(self) -> None:
+        note = f"it did not stop within {GRACE:g} s and is still running"
+        self.live = 0
+        if self.stopping == "timeout":
+            self.task = None
+            self._timed_out(note)
+        else:
+            self._end(Kind.CANCELLED, encode(note, "note"))
+
+    def cancel(self) -> None:
+        if not self.over and self.stopping != "cancelled":
+            self._stop("cancelled")
+
+    def give_up(self) -> None:
+        self.over = True
+        self._clear()
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+
+    def _clear(self) -> None:
+        if self.handle is not None:
+            self.handle.cancel()
+            self.handle = None
+
+    def _unrecorded_input(self) -> bytes | None:
+        if self.recorded_input:
+            return None
+        self.recorded_input = True
+        return self.run.engine.artifacts.reference(self.input)
+
+    # The end
+
+    def _end_well(self, data: bytes) -> None:
+        self.last = self.last if self.rung else None
+        if self.note is PLAIN:
+            self._end(Kind.OK, data)
+        else:
+            self._end(Kind.NOTED, pack(self.note, data), shown=data)
+        if self.spec.keep is not None and self.rung == 0 and self.note.source == "model":
+            self._keep(data)
+
+    def _end(self, kind: Kind, data: bytes, shown: bytes | None = None) -> None:
+        if self.over:
+            return
+        self.over = True
+        if self.handle is not None:
+            self._clear()
+        run = self.run
+        run.record(kind, self.step, self.attempt, self.started, self._unrecorded_input(), data)
+        if run.engine.watchers:
+            told = Kind.OK if kind is Kind.NOTED else kind
+            by = self.note.by or self.note.source if self.note.source != "model" else ""
+            run.engine.tell("step", run, step=self.step, attempt=self.attempt, kind=told, data=shown or data, by=by)
+
+    def deliver(self, entry: Entry) -> None:
+        future = self.future
+        if future.done():
+            return
+        kind = entry.kind
+        if kind is Kind.CANCELLED:
+            future.cancel()
+            return
+        if kind is Kind.OK and self.over and not self.wanted and entry.attempt == 1:
+            self.place.last = None
+            future.set_result(self.value)
+            return
+        outcome = self._outcome(entry)
+        self.place.last = outcome
+        if self.wanted:
+            future.set_result(outcome)
+        elif outcome.ok:
+            future.set_result(outcome.value)
+        else:
+            assert outcome.error is not None
+            future.set_exception(outcome.error)
+
+    def _recorded_failure(self) -> Failure | None:
+        data = self.run.tape.last_failure(self.step)
+        return None if data is None else read_failure(data)
+
+    def _outcome(self, entry: Entry) -> Outcome[Any]:
+        """What a recorded end means to the flow, live and replayed."""
+        run = self.run
+        try:
+            if entry.kind is Kind.ERROR:
+                failure = read_failure(run.engine.artifacts.fetch(entry.output))
+                kind = StepTimedOut if failure.type == "StepTimedOut" else StepFailed
+                return missing(kind(self.step, entry.attempt, failure), entry.attempt)
+            note, data = unpack(entry)
+            value = self.value if self.over else self.spec.output.decode(run.engine.artifacts.fetch(data) or b"")
+        except (Unstorable, CorruptRecord) as error:
+            return missing(error, entry.attempt)
+        last = self.last or self._recorded_failure()
+        failed = StepFailed(self.step, entry.attempt, last) if note.rung and last is not None else None
+        if note.source != "model":
+            run.fell_back(self.step, note, last)
+        return Outcome(True, value, note.source, note.rung, entry.attempt, note.confidence, note.age, failed)

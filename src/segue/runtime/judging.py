@@ -1,0 +1,110 @@
+"""Whether what a step returned is good: its text parsed, its type held to, its checks passed."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from segue.checks import Confident, confidence_of, verdict
+from segue.errors import CheckFailed, InvalidResult, Unstorable
+from segue.model_text import read_json
+from segue.runtime.spec import StepSpec
+from segue.values import Codec, as_json
+
+LARGEST = 64 << 20
+"""Bytes that one result may take. Larger things are files: return a ``segue.File``."""
+
+_LONGEST_RAW = 64 * 1024
+_BARE = frozenset({int, float, str, bytes, bool, type(None)})
+
+
+class Good(NamedTuple):
+    """A result that passed.
+
+    Attributes:
+        data: it, encoded.
+        value: it, as it will come back.
+        lenient: what was overlooked when its text was parsed.
+    """
+
+    data: bytes
+    value: Any
+    confidence: float | None
+    lenient: tuple[str, ...]
+
+
+def judge(declared: StepSpec, rung: StepSpec | None, value: Any, inputs: Mapping[str, Any]) -> Good:
+    """Hold a result to the type that the step declares, and to the checks of the rung that gave it.
+
+    Args:
+        rung: the step, or function, that was called; None for a constant or a kept value.
+
+    Raises:
+        InvalidResult, Unstorable, CheckFailed: it does not pass; the message says what came.
+    """
+    raw, lenient = value, ()
+    if rung is not None and rung.parse and isinstance(value, str | bytes):
+        value, lenient = _parsed(declared, value)
+    data, back = _typed(declared.output, value, raw)
+    if len(data) > LARGEST:
+        raise Unstorable(
+            declared.output.where, "$", f"it takes {len(data):,} bytes, {LARGEST:,} are allowed: use segue.File"
+        )
+    confidence = confidence_of(back) if type(back) not in _BARE else None
+    for check in rung.checks if rung is not None else ():
+        if check.early:
+            continue
+        if isinstance(check.judge, Confident):
+            confidence = check.judge.confidence(back)
+        if (reason := verdict(check, back, inputs)) is not None:
+            raise CheckFailed(declared.output.where, check.name, reason, raw_of(raw))
+    return Good(data, back, confidence, lenient)
+
+
+def refuse_stale(spec: StepSpec, inputs: Mapping[str, Any], now: float) -> None:
+    """Raise if an input does not pass a check that is made before the step runs."""
+    for check in spec.checks:
+        if check.early:
+            try:
+                reason = check.judge.judge(inputs, now)  # pyright: ignore[reportFunctionMemberAccess]
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+            if reason is not None:
+                raise CheckFailed(f"the input of step {spec.name!r}", check.name, reason, early=True)
+
+
+def _parsed(declared: StepSpec, text: str | bytes) -> tuple[Any, tuple[str, ...]]:
+    where = declared.output.where
+    try:
+        found, lenient = read_json(text)
+    except ValueError as error:
+        raise InvalidResult(where, "$", str(error), raw_of(text)) from None
+    try:
+        return declared.output.convert(found), lenient
+    except Unstorable as error:
+        raise InvalidResult(where, error.path, error.problem, raw_of(text)) from None
+
+
+def _typed(codec: Codec, value: Any, raw: Any) -> tuple[bytes, Any]:
+    try:
+        return codec.encode(value)
+    except Unstorable as error:
+        if error.mismatch:
+            raise InvalidResult(codec.where, error.path, error.problem, raw_of(raw)) from None
+        raise
+
+
+def raw_of(value: Any) -> str:
+    """Any value as text, to be shown and recorded; never fails."""
+    try:
+        if isinstance(value, str):
+            text = value
+        elif isinstance(value, bytes):
+            text = value.decode("utf-8", "backslashreplace")
+        else:
+            text = as_json(value).decode()
+    except Exception:
+        try:
+            text = repr(value)
+        except Exception as error:
+            text = f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _LONGEST_RAW else f"{text[:_LONGEST_RAW]}… ({len(text):,} characters)"

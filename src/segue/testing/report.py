@@ -1,0 +1,327 @@
+"""What came of an experiment: how each run ended, and what that says of the flow. Pure: no store, no clock."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from segue.core.entries import Entry, Kind
+from segue.core.lifecycle import Status
+from segue.inspection import RunRecord
+from segue.runtime.notes import unpack
+from segue.stores.base import Row
+from segue.testing.chaos import Faults, Struck
+
+End = Literal["completed", "degraded", "escalated", "failed", "stuck", "lost"]
+ENDS: tuple[End, ...] = ("completed", "degraded", "escalated", "failed", "stuck", "lost")
+"""How a run can end: as it should; with a fallback's result; at a person; in failure; never, though nothing moves it
+any more; or unknown to the store, which had acknowledged it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run, as an invariant gets it.
+
+    Attributes:
+        status: ``completed``, ``failed``, ``cancelled``; or what it is stuck in.
+        input: the flow's arguments by name.
+        result: what it returned, as its annotation says.
+        error: why it failed.
+        steps: as ``segue.inspection`` has them.
+        deaths: workers that died under it.
+        duplicates: times that it was started beyond the first.
+    """
+
+    id: str
+    flow: str
+    status: str
+    input: Any
+    result: Any
+    error: Any
+    steps: tuple[Any, ...]
+    deaths: int = 0
+    duplicates: int = 0
+
+
+Invariant = Callable[[Any], object]
+"""Called with each run: ``True`` or ``None`` if it holds; ``False``, text or an exception if it does not."""
+
+
+class Place(NamedTuple):
+    """Where a run died, and of what."""
+
+    flow: str
+    step: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one run when nothing moves any more.
+
+    Attributes:
+        row: as the store has it; None if it does not know it.
+        acknowledged: whoever started it was told that it is durable.
+        place: where it died, if it did.
+        stuck: what it waits for, if nothing can move it.
+        twice: what ran more often than it may have.
+        took: seconds, by the run's clock.
+    """
+
+    number: int
+    id: str
+    row: Row | None
+    entries: Sequence[Entry] = ()
+    record: RunRecord | None = None
+    result: Any = None
+    input: Any = None
+    acknowledged: bool = True
+    place: Place | None = None
+    stuck: str = ""
+    twice: str = ""
+    deaths: int = 0
+    duplicates: int = 0
+    struck: tuple[Struck, ...] = ()
+    took: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """One run of an experiment.
+
+    Attributes:
+        number: what ``--only`` takes to replay it.
+        rungs: how many results each rung gave that the step itself had not.
+        broken: the invariants that do not hold of it, and why.
+    """
+
+    number: int
+    id: str
+    end: End
+    place: Place | None = None
+    rungs: Mapping[str, int] = field(default_factory=dict[str, int])
+    broken: tuple[tuple[str, str], ...] = ()
+    struck: tuple[Struck, ...] = ()
+    deaths: int = 0
+    duplicates: int = 0
+    took: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """One of the ways in which runs died, were stuck or lost.
+
+    Attributes:
+        message: of the first of them.
+        runs: their numbers: each replays with the experiment's seed and ``--only``.
+    """
+
+    end: End
+    flow: str
+    step: str
+    error: str
+    message: str
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """An invariant that does not hold.
+
+    Attributes:
+        why: as the first of the runs says it.
+        runs: the numbers of the runs that it does not hold of.
+    """
+
+    invariant: str
+    why: str
+    runs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of an experiment.
+
+    Attributes:
+        flow: its name.
+        clean: the run without any fault, made first.
+        runs: the others, by number.
+        took: seconds, by the clock on the wall.
+    """
+
+    flow: str
+    faults: Faults
+    clean: RunReport
+    runs: tuple[RunReport, ...]
+    took: float = 0.0
+    fake_time: bool = True
+
+    @property
+    def ends(self) -> dict[End, int]:
+        """How many runs ended how."""
+        counts = Counter(run.end for run in self.runs)
+        return {end: counts[end] for end in ENDS}
+
+    @property
+    def ok(self) -> bool:
+        """Whether every invariant held and no run was stuck or lost. Runs may fail: that is for the flow to say."""
+        return not self.breaches and not self.ends["stuck"] and not self.ends["lost"]
+
+    @property
+    def deaths(self) -> tuple[Death, ...]:
+        """The distinct ways in which runs died, the most frequent first."""
+        groups: dict[tuple[End, str, str, str], list[RunReport]] = {}
+        for run in self.runs:
+            if run.place is not None:
+                groups.setdefault((run.end, *run.place[:3]), []).append(run)
+        found = [
+            Death(*key, _place_of(runs[0]).message, tuple(run.number for run in runs)) for key, runs in groups.items()
+        ]
+        return tuple(sorted(found, key=lambda death: (-len(death.runs), death.runs)))
+
+    @property
+    def breaches(self) -> tuple[Breach, ...]:
+        """The invariants that do not hold, of the clean run either."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for run in (self.clean, *self.runs):
+            for name, why in run.broken:
+                found.setdefault(name, []).append((run.number, why))
+        return tuple(Breach(name, runs[0][1], tuple(number for number, _ in runs)) for name, runs in found.items())
+
+    @property
+    def rungs(self) -> dict[str, tuple[int, int]]:
+        """For each rung of the recovery ladder, how many steps it saved, and of how many runs that ended well."""
+        saved: dict[str, list[int]] = {}
+        for run in self.runs:
+            if run.end in ("completed", "degraded"):
+                for rung, steps in run.rungs.items():
+                    saved.setdefault(rung, []).append(steps)
+        return {rung: (sum(steps), len(steps)) for rung, steps in sorted(saved.items())}
+
+    @property
+    def struck(self) -> dict[str, dict[str, int]]:
+        """How often each kind of fault struck, and as what."""
+        counts: dict[str, Counter[str]] = {}
+        for run in self.runs:
+            for struck in run.struck:
+                counts.setdefault(struck.kind, Counter())[struck.what] += 1
+        killed = {"kill": {"worker": sum(run.deaths for run in self.runs)}}
+        twice = {"duplicate": {"start": sum(run.duplicates for run in self.runs)}}
+        found = {kind: dict(sorted(whats.items())) for kind, whats in counts.items()} | twice | killed
+        return {kind: whats for kind, whats in sorted(found.items()) if sum(whats.values())}
+
+
+def _place_of(run: RunReport) -> Place:
+    assert run.place is not None
+    return run.place
+
+
+def judge(facts: Facts, flow: str, invariants: Mapping[str, Invariant]) -> RunReport:
+    """How a run ended, and whether the invariants hold of it."""
+    end, place = end_of(facts, flow)
+    return RunReport(
+        facts.number,
+        facts.id,
+        end,
+        place,
+        rungs_of(facts.entries),
+        tuple(_broken(facts, flow, invariants)),
+        facts.struck,
+        facts.deaths,
+        facts.duplicates,
+        facts.took,
+    )
+
+
+def end_of(facts: Facts, flow: str) -> tuple[End, Place | None]:
+    """How a run ended, and where, unless that was as it should."""
+    row = facts.row
+    if row is None:
+        what = "was acknowledged, and the store does not know it" if facts.acknowledged else "could not be started"
+        return ("lost" if facts.acknowledged else "stuck"), Place(flow, "", "", what)
+    if row.status is Status.COMPLETED:
+        return ("degraded" if row.fallbacks else "completed"), None
+    if row.status.terminal:
+        return "failed", facts.place or Place(flow, "", str(row.status), "")
+    if row.status is Status.WAITING and row.due > 1e14 and "child" not in (row.reason or "child"):
+        return "escalated", None
+    return "stuck", Place(flow, "", "", facts.stuck or row.reason or str(row.status))
+
+
+def rungs_of(entries: Sequence[Entry]) -> dict[str, int]:
+    """How many results of steps each rung of the recovery ladder gave: a retry, a fallback, a kept value."""
+    failed = {entry.step for entry in entries if entry.kind is Kind.ATTEMPT}
+    counts: Counter[str] = Counter()
+    for entry in entries:
+        if entry.kind not in (Kind.OK, Kind.NOTED):
+            continue
+        note = unpack(entry)[0]
+        if note.rung:
+            counts[note.source if note.by in ("", note.source) else f"{note.source} {note.by}"] += 1
+        elif entry.step in failed:
+            counts["retry"] += 1
+        if note.lenient:
+            counts["lenient parsing"] += 1
+    return dict(sorted(counts.items()))
+
+
+TWICE = "each attempt runs once"
+"""The invariant that is always looked at: a body begins again only where a worker died."""
+
+
+def _broken(facts: Facts, flow: str, invariants: Mapping[str, Invariant]) -> list[tuple[str, str]]:
+    found = [(TWICE, facts.twice)] if facts.twice else []
+    if not invariants or facts.row is None:
+        return found
+    record = facts.record
+    ran = Ran(
+        facts.id,
+        flow,
+        str(facts.row.status),
+        facts.input,
+        facts.result,
+        record.error if record else None,
+        tuple(step for step in record.steps if step.kind != "timer") if record else (),
+        facts.deaths,
+        facts.duplicates,
+    )
+    for name, invariant in invariants.items():
+        try:
+            held = invariant(ran)
+        except Exception as error:
+            found.append((name, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))
+            continue
+        if held is not None and held is not True:
+            found.append((name, held if isinstance(held, str) else f"it returned {held!r}"))
+    return found
+
+
+def as_data(report: Report) -> dict[str, Any]:
+    """The report as plain data."""
+    return {
+        "flow": report.flow,
+        "seed": report.faults.seed,
+        "ok": report.ok,
+        "runs": len(report.runs),
+        **report.ends,
+        "clean": report.clean.end,
+        "faults": report.struck,
+        "rungs": {rung: {"steps": steps, "runs": runs} for rung, (steps, runs) in report.rungs.items()},
+        "deaths": [
+            {
+                "end": death.end,
+                "flow": death.flow,
+                "step": death.step,
+                "error": death.error,
+                "message": death.message,
+                "count": len(death.runs),
+                "runs": list(death.runs),
+            }
+            for death in report.deaths
+        ],
+        "invariants": [
+            {"invariant": breach.invariant, "why": breach.why, "count": len(breach.runs), "runs": list(breach.runs)}
+            for breach in report.breaches
+        ],
+    }
