@@ -18,6 +18,7 @@
     ├── Divergence            the code asks for something else than what the run recorded
     ├── Conflict              this id belongs to a run with another input
     ├── UnknownRun            no run has this id
+    ├── QueueFull             too many runs of this flow wait already
     └── StoreError            the store cannot do it now
         ├── StoreFull         no room left on the disk
         ├── StoreBusy         another process holds the store too long
@@ -219,6 +220,22 @@ class Conflict(SegueError):
 
 class UnknownRun(SegueError):
     """No run has this id."""
+
+
+class QueueFull(SegueError):
+    """Too many runs of this flow wait already; nothing was started.
+
+    Attributes:
+        flow: its name.
+        allowed: how many may wait: the flow's ``max_queued``.
+    """
+
+    def __init__(self, flow: str, allowed: int) -> None:
+        self.flow, self.allowed = flow, allowed
+        super().__init__(
+            f"flow {flow!r} takes no more runs now: {allowed:,} wait for a worker, and no more may (max_queued). "
+            "Nothing was started: try again later, or start more workers"
+        )
 
 
 class StoreError(SegueError):

@@ -2,11 +2,12 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from segue.errors import DeclarationError, UsageError
+from segue.outcomes import Outcome
 from segue.policies import Duration, seconds
 from segue.runtime.context import HERE, Place
 from segue.runtime.default import current, on_engine, run_sync
@@ -16,6 +17,7 @@ from segue.runtime.registry import FLOWS, add_flow, module_of
 from segue.runtime.spec import FlowSpec
 from segue.runtime.tickets import Options, Ticket
 from segue.steps import Step, check_name
+from segue.together import CONCURRENCY, map_over
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,6 +107,33 @@ class Flow(Generic[P, R]):
         ticket = await engine.launch(self.spec, args, kwargs, self._options, wait=False)
         return await ticket.result()
 
+    @overload
+    def map(
+        self, items: Iterable[Any], *, partial: Literal[False] = False, deadline: None = None, min_ok: int = 0
+    ) -> Coroutine[Any, Any, list[R]]: ...
+    @overload
+    def map(
+        self, items: Iterable[Any], *, partial: Literal[True], deadline: Duration | None = None, min_ok: int = 0
+    ) -> Coroutine[Any, Any, list[Outcome[R]]]: ...
+    def map(
+        self, items: Iterable[Any], *, partial: bool = False, deadline: Duration | None = None, min_ok: int = 0
+    ) -> Any:
+        """Call it once for each item, some at a time, and give the results in the order of the items.
+
+        In a flow each is a child run. ``options(concurrency=32)`` says how many at a time; 32 unless said.
+
+        Args:
+            items: taken one by one as there is room; ten thousand of them do not make ten thousand tasks.
+            partial, deadline, min_ok: as in ``gather``.
+
+        >>> embeddings = await digest.options(concurrency=8).map(chunks)
+        """
+        at_once = self._options.concurrency or CONCURRENCY
+        each = cast("Any", type(self)(self.spec, self._options._replace(concurrency=None)))
+        return map_over(
+            each, items, name=self.name, concurrency=at_once, partial=partial, deadline=deadline, min_ok=min_ok
+        )
+
     def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it and wait for the result, from code that is not async.
 
@@ -183,6 +212,7 @@ def flow(
     name: str | None = None,
     version: str = "",
     timeout: Duration | None = None,
+    max_queued: int | None = None,
     on_divergence: Literal["fail", "rerun"] = "fail",
 ) -> _Decorator: ...
 def flow(
@@ -192,6 +222,7 @@ def flow(
     name: str | None = None,
     version: str = "",
     timeout: Duration | None = None,
+    max_queued: int | None = None,
     on_divergence: Literal["fail", "rerun"] = "fail",
 ) -> Any:
     """Make an async function a flow: what its steps return is recorded, so that a run goes on after a crash.
@@ -203,6 +234,8 @@ def flow(
         name: what it is called in records; by default module and function.
         version: recorded with each run, and told when a run diverges.
         timeout: for a whole run, from when it first executes.
+        max_queued: so many runs may wait for a worker; the next one is refused with ``QueueFull``, so that a spike
+            does not make those wait that came before it.
         on_divergence: what to do when changed code asks a resumed run's step for another input than was recorded:
             ``"fail"`` ends the run and shows both inputs, ``"rerun"`` runs the step again.
 
@@ -213,12 +246,20 @@ def flow(
     ... async def greet(name: str) -> str:
     ...     return f"hello {name}"
     """
-    declare = partial(_declare, name=name, version=version, timeout=timeout, on_divergence=on_divergence)
+    declare = partial(
+        _declare, name=name, version=version, timeout=timeout, max_queued=max_queued, on_divergence=on_divergence
+    )
     return declare if fn is None else declare(fn)
 
 
 def _declare(
-    fn: Callable[..., Any], *, name: str | None, version: str, timeout: Duration | None, on_divergence: str
+    fn: Callable[..., Any],
+    *,
+    name: str | None,
+    version: str,
+    timeout: Duration | None,
+    max_queued: int | None,
+    on_divergence: str,
 ) -> Flow[Any, Any]:
     if isinstance(fn, Flow | Step):
         raise DeclarationError(f"flow {fn.name!r}: it is declared a step or flow already")
@@ -227,9 +268,10 @@ def _declare(
     if on_divergence not in ("fail", "rerun"):
         raise DeclarationError(f"on_divergence is 'fail' or 'rerun', not {on_divergence!r}")
     checked_name = check_name("flow", name if name is not None else f"{module_of(fn)}.{fn.__name__}")
-    spec = FlowSpec(
-        checked_name, fn, version, cast("Any", on_divergence), None if timeout is None else seconds(timeout)
-    )
+    if max_queued is not None and (isinstance(max_queued, bool) or max_queued < 1):
+        raise DeclarationError(f"max_queued is 1 or more, or None for any number, not {max_queued!r}")
+    limit = None if timeout is None else seconds(timeout)
+    spec = FlowSpec(checked_name, fn, version, cast("Any", on_divergence), limit, max_queued)
     add_flow(spec)
     return Flow(spec)
 

@@ -61,7 +61,7 @@ async def gate(value: Any, *checks: Judge, otherwise: Any = MISSING, name: str =
     if not callable(otherwise):
         return otherwise
     given = otherwise(value)
-    return await cast("Awaitable[Any]", given) if inspect.isawaitable(given) else given
+    return await given if inspect.isawaitable(given) else given
 
 
 async def _verdicts(value: Any, checks: list[str], strict: bool) -> list[str]:

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
@@ -17,6 +17,7 @@ from segue.runtime.outside import outcome_outside, outside
 from segue.runtime.registry import add_step
 from segue.runtime.resources import Resource, Scope, Use
 from segue.runtime.spec import StepSpec
+from segue.together import CONCURRENCY, map_over
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,6 +43,7 @@ class Step(Generic[P, R]):
         self.fn: Callable[..., Any] = spec.fn
         self.name = spec.name
         self.declared = declared
+        self._at_once = CONCURRENCY
         update_wrapper(self, spec.fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -74,6 +76,32 @@ class Step(Generic[P, R]):
         call.wanted = True
         return await call.answer()
 
+    @overload
+    def map(
+        self, items: Iterable[Any], *, partial: Literal[False] = False, deadline: None = None, min_ok: int = 0
+    ) -> Coroutine[Any, Any, list[R]]: ...
+    @overload
+    def map(
+        self, items: Iterable[Any], *, partial: Literal[True], deadline: Duration | None = None, min_ok: int = 0
+    ) -> Coroutine[Any, Any, list[Outcome[R]]]: ...
+    def map(
+        self, items: Iterable[Any], *, partial: bool = False, deadline: Duration | None = None, min_ok: int = 0
+    ) -> Any:
+        """Call it once for each item, some at a time, and give the results in the order of the items.
+
+        ``options(concurrency=32)`` says how many at a time; 32 unless said.
+
+        Args:
+            items: taken one by one as there is room; ten thousand of them do not make ten thousand tasks.
+            partial, deadline, min_ok: as in ``gather``.
+
+        >>> embeddings = await embed.options(concurrency=8).map(chunks)
+        """
+        call = cast("Callable[[Any], Coroutine[Any, Any, Any]]", self)
+        return map_over(
+            call, items, name=self.name, concurrency=self._at_once, partial=partial, deadline=deadline, min_ok=min_ok
+        )
+
     def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it and wait for the result, from code that is not async."""
         return run_sync(self._call(args, kwargs), f"{self.name}.run()")
@@ -87,8 +115,13 @@ class Step(Generic[P, R]):
         fallback: Any = _UNSET,
         degraded: Any = _UNSET,
         memoize: Duration | Cached | None = _UNSET,
+        concurrency: int = _UNSET,
     ) -> Self:
         """The same step, with policies of its own for the calls that are made through it.
+
+        Args:
+            retry, timeout, check, fallback, degraded, memoize: as ``@step`` takes them.
+            concurrency: how many calls ``map`` makes at a time.
 
         >>> await congestion.options(timeout="5s", retry=0)(area)
         """
@@ -100,6 +133,8 @@ class Step(Generic[P, R]):
         spec.latency = self.spec.latency
         changed = copy.copy(self)
         changed.spec, changed.declared = spec, declared
+        if concurrency is not _UNSET:
+            changed._at_once = concurrency
         return changed
 
     def __repr__(self) -> str:

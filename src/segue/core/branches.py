@@ -39,6 +39,15 @@ class Branch:
         return StepId(f"{self.prefix}{name}" if count == 1 else f"{self.prefix}{name}#{count}")
 
 
+def items_of_one_map(first: str, second: str) -> bool:
+    """Whether two steps are those of two items of one ``map``: how many it has in hand decides when each is asked for.
+
+    >>> items_of_one_map("1/fetch@map[3]/fetch", "1/fetch@map[12]/fetch")
+    True
+    """
+    return "@map" in first and first.rpartition("[")[0] == second.rpartition("[")[0]
+
+
 def name_of(step: str) -> str:
     """The step's name, out of its identity.
 

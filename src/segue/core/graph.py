@@ -12,7 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple, cast, get_origin
 
 from segue.errors import DeclarationError
-from segue.policies import Retry, Timeout, as_retry, as_timeout
+from segue.limits import as_breaker, as_concurrency, as_hedge, as_rate
+from segue.policies import Retry, Timeout, as_retry, as_timeout, seconds
 
 INPUT = "input"
 """The parameter and the reference that mean the pipeline's input."""
@@ -40,6 +41,7 @@ class Node:
         retry, timeout: None leaves them to the model.
         when: the name of the predicate that decides whether it runs.
         input: arguments by parameter name, each a constant or a ``Reference``.
+        policies: what it says besides, as ``@step`` takes it; fallbacks and checks by their names.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Node:
     timeout: Timeout | None = None
     when: str | None = None
     input: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    policies: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Graph(NamedTuple):
@@ -136,17 +139,19 @@ def _read_node(name: str, raw: object, problems: list[str]) -> Node:
         return Node(name)
     said = cast("Mapping[Any, Any]", raw)
     fields: dict[str, Any] = {}
+    policies: dict[str, Any] = {}
+    known = {**_READERS, **_POLICIES}
     for key, value in said.items():
-        if key not in _READERS:
-            problems.append(f"node {name!r}: {key!r} is not a key of a node{_known(key, _READERS)}")
+        if key not in known:
+            problems.append(f"node {name!r}: {key!r} is not a key of a node{_known(key, known)}")
         elif value is not None:  # a key left blank in YAML
             try:
-                fields[key] = _READERS[key](value)
+                (fields if key in _READERS else policies)[key] = known[key](value)
             except DeclarationError as error:
                 problems.append(f"node {name!r}: {key}: {error}")
     if said.get("model") is None:
         problems.append(f"node {name!r}: it has no 'model'")
-    return Node(name, **fields)
+    return Node(name, **fields, policies=policies)
 
 
 def _known(key: object, names: Iterable[str]) -> str:
@@ -193,6 +198,69 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "timeout": as_timeout,
     "when": _text,
     "input": _arguments,
+}
+
+
+class Value(NamedTuple):
+    """A fallback that is there already: ``{"value": …}``."""
+
+    value: Any
+
+
+class Earlier(NamedTuple):
+    """A fallback to an earlier result: ``"cached"``, or ``{"cached": "1h"}`` with the greatest age."""
+
+    max_age: Any = None
+
+
+def _fallbacks(value: object) -> list[Any]:
+    several = cast("list[object]", value) if isinstance(value, list | tuple) else [value]
+    return [_fallback(one) for one in several]
+
+
+def _fallback(value: object) -> Any:
+    if value == "cached":
+        return Earlier()
+    if isinstance(value, Mapping):
+        said = cast("Mapping[str, Any]", value)
+        if list(said) == ["value"]:
+            return Value(said["value"])
+        if list(said) == ["cached"]:
+            return Earlier(seconds(said["cached"]))
+    if isinstance(value, str) and value:
+        return value
+    said = _brief(cast("object", value))
+    raise DeclarationError(f"this is a model's name, 'cached', {{'cached': age}} or {{'value': …}}, not {said}")
+
+
+def _check_names(value: object) -> tuple[str, ...]:
+    return _names(cast("object", value)) if isinstance(value, list | tuple) else (_text(value),)
+
+
+def _confidence(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise DeclarationError(f"this is the least confidence, between 0 and 1, not {_brief(value)}")
+    return value
+
+
+def _parse(value: object) -> str:
+    if value != "json":
+        raise DeclarationError(f"this is 'json', not {_brief(value)}")
+    return "json"
+
+
+_POLICIES: dict[str, Callable[[Any], Any]] = {
+    "parse": _parse,
+    "check": _check_names,
+    "confidence": _confidence,
+    "fallback": _fallbacks,
+    "degraded": lambda value: value,
+    "memoize": seconds,
+    "concurrency": as_concurrency,
+    "rate": as_rate,
+    "breaker": as_breaker,
+    "shared": _text,
+    "hedge": as_hedge,
 }
 
 

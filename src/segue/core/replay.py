@@ -12,7 +12,7 @@ from enum import Enum, auto
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from segue.core.branches import name_of
+from segue.core.branches import items_of_one_map, name_of
 from segue.core.entries import OUTCOMES, Entry, Kind
 from segue.types import StepId
 
@@ -121,4 +121,6 @@ class Tape:
         if self._by_call is None:
             self._by_call = {(name_of(left), self._inputs.get(left)): left for left in self._at}
         left = self._by_call.get((name_of(step), input))
-        return Shift(left, step) if left is not None and left in self._at else None
+        if left is None or left not in self._at or items_of_one_map(left, step):
+            return None
+        return Shift(left, step)

@@ -117,6 +117,7 @@ def bind(
     model: Any,
     keys: Collection[str] | None,
     nodes: Collection[str],
+    policies: Mapping[str, Any],
 ) -> tuple[Bound | None, list[str]]:
     """Bind a node's model or predicate.
 
@@ -124,6 +125,7 @@ def bind(
         name: what the specification calls it.
         keys: those of the pipeline's input, if they are known.
         nodes: all nodes of the pipeline.
+        policies: what the node declares besides retry and timeout, as ``@step`` takes it.
 
     Returns:
         What it is bound to, and what is wrong with that.
@@ -131,10 +133,10 @@ def bind(
     what = f"{kind} {name!r}"
     try:
         if kind == "model":
-            step, target = node.name, as_target(node.name, model, node.retry, node.timeout)
+            step, target = node.name, as_target(node.name, model, node.retry, node.timeout, policies)
         else:  # no node's name holds an @: none is mistaken for another's decision
             step = f"{node.name}@when"
-            target = as_target(step, model, None, None)
+            target = as_target(step, model, None, None, {})
         parameters = target.spec.inputs.signature.parameters
     except (DeclarationError, TypeError, ValueError) as error:
         return None, [f"node {node.name!r}: {what}: {error}"]
@@ -182,19 +184,23 @@ def fields_of_result(bound: Bound) -> tuple[str, ...] | None:
         return None
 
 
-def as_target(name: str, model: Any, retry: Any, timeout: Any) -> Target:
+def as_target(name: str, model: Any, retry: Any, timeout: Any, policies: Mapping[str, Any]) -> Target:
     """A step of this name that calls the model, or the flow that it is.
 
     Raises:
         DeclarationError: it is neither, or cannot be bounded as asked.
     """
     if isinstance(model, Flow):
+        if policies:
+            raise DeclarationError(f"it is a flow, which has no {', '.join(policies)}: declare it on its steps")
         return _as_child(model, retry, timeout)  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(model, Step):
         fn, declared = model.fn, model.declared  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-        declared = declared._replace(retry=retry or declared.retry, timeout=timeout or declared.timeout)
+        declared = declared._replace(
+            **{"retry": retry or declared.retry, "timeout": timeout or declared.timeout, **policies}
+        )
     elif callable(model):
-        fn, declared = as_function(model), Declaration(retry=retry, timeout=timeout)
+        fn, declared = as_function(model), Declaration(**{"retry": retry, "timeout": timeout, **policies})
     else:
         raise DeclarationError(f"it is bound to {model!r}, which cannot be called")
     spec = make_spec(name, fn, declared)

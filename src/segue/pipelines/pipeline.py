@@ -10,7 +10,9 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
-from segue.core.graph import INPUT, Graph, Node, Reference, did_you_mean, keys_of, read
+from segue.checks import confident
+from segue.core.graph import INPUT, Earlier, Graph, Node, Reference, Value, did_you_mean, keys_of, read
+from segue.declared import cached
 from segue.errors import DeclarationError, PipelineError, Unstorable
 from segue.flows import Flow
 from segue.pipelines.binding import Bound, Model, bind, fields_of_result
@@ -64,8 +66,11 @@ class Pipeline(Flow[..., dict[str, Any]]):
         """Make a pipeline of a mapping: of nodes, or ``{"name": …, "nodes": {…}}``.
 
         A node has a ``model``, and may have ``depends_on``, ``retry`` (retries after the first attempt), ``timeout``
-        (for each attempt), ``when`` (a predicate: if it says no the node is skipped, and its result is None) and
-        ``input`` (arguments by parameter name: constants, or ``{"from": "node.field"}``).
+        (for each attempt), ``when`` (a predicate: if it says no the node is skipped, and its result is None),
+        ``input`` (arguments by parameter name: constants, or ``{"from": "node.field"}``), and what ``@step`` takes:
+        ``fallback`` (models' names, ``"cached"``, ``{"cached": "1h"}``, ``{"value": …}``), ``check`` (predicates of
+        the result), ``confidence``, ``degraded``, ``parse``, ``memoize``, ``concurrency``, ``rate``, ``breaker``,
+        ``shared``, ``hedge``.
 
         Args:
             models: what the nodes' models are: functions, steps, flows. Their parameters are filled by name: ``input``
@@ -194,6 +199,49 @@ def _bind_all(nodes: Mapping[str, Node], source: _Source, problems: list[str]) -
     return made
 
 
+def _policies(node: Node, source: _Source, problems: list[str]) -> dict[str, Any]:
+    """What the node declares, with the names of models and checks resolved."""
+    given = dict(node.policies)
+    checks = [_named(node, "predicate", name, source, problems) for name in given.pop("check", ())]
+    if "confidence" in given:
+        checks.append(confident(given.pop("confidence")))
+    if checks:
+        given["check"] = [check for check in checks if check is not None]
+    if "fallback" in given:
+        given["fallback"] = [_fallback(node, one, source, problems) for one in given["fallback"]]
+    return given
+
+
+def _fallback(node: Node, said: Any, source: _Source, problems: list[str]) -> Any:
+    if isinstance(said, Value):
+        return said.value
+    if isinstance(said, Earlier):
+        return cached(said.max_age)
+    model = _named(node, "model", said, source, problems)
+    if isinstance(model, Flow):
+        problems.append(f"node {node.name!r}: fallback {said!r} is a flow; a step or a function can be one")
+        return None
+    return model
+
+
+def _named(
+    node: Node, kind: Literal["model", "predicate"], name: str, source: _Source, problems: list[str]
+) -> Model | None:
+    """What the name of a model or predicate stands for."""
+    known = source.models if kind == "model" else source.predicates
+    if name in known:
+        return known[name]
+    if source.find is not None and ":" in name:
+        try:
+            return source.find(name)
+        except LookupError as error:
+            problems.append(f"node {node.name!r}: {kind} {name!r} cannot be imported: {error}")
+            return None
+    hint = did_you_mean(name, known) or f"; give it: {kind}s={{{name!r}: …}}"
+    problems.append(f"node {node.name!r}: {kind} {name!r} is not bound{hint}")
+    return None
+
+
 def _look_up(
     node: Node,
     kind: Literal["model", "predicate"],
@@ -203,20 +251,11 @@ def _look_up(
     nodes: Mapping[str, Node],
     problems: list[str],
 ) -> Bound | None:
-    known = source.models if kind == "model" else source.predicates
-    if name in known:
-        model = known[name]
-    elif source.find is not None and ":" in name:
-        try:
-            model = source.find(name)
-        except LookupError as error:
-            problems.append(f"node {node.name!r}: {kind} {name!r} cannot be imported: {error}")
-            return None
-    else:
-        hint = did_you_mean(name, known) or f"; give it: {kind}s={{{name!r}: …}}"
-        problems.append(f"node {node.name!r}: {kind} {name!r} is not bound{hint}")
+    model = _named(node, kind, name, source, problems)
+    if model is None:
         return None
-    bound, wrong = bind(node, kind, name, model, keys, nodes)
+    policies = _policies(node, source, problems) if kind == "model" else {}
+    bound, wrong = bind(node, kind, name, model, keys, nodes, policies)
     problems += wrong
     return bound
 

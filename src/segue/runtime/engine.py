@@ -15,7 +15,7 @@ from zlib import crc32
 
 from segue.core.entries import Entry
 from segue.core.lifecycle import Status
-from segue.errors import Conflict, CorruptRecord, Fenced, StoreError, UnknownRun, UsageError
+from segue.errors import Conflict, CorruptRecord, Fenced, QueueFull, StoreError, UnknownRun, UsageError
 from segue.runtime import crashpoints
 from segue.runtime.children import Children
 from segue.runtime.claims import AGAIN_AFTER, Claims
@@ -118,6 +118,7 @@ class Engine:
         self._lease: Lease | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._waiting: dict[str, list[Ended]] = {}
+        self._arriving: dict[str, int] = {}  # runs of each flow that are being written as queued
         self._dirty: dict[Run, None] = {}
         self._ticking = False
         self._open = False
@@ -251,6 +252,8 @@ class Engine:
             input = await self.aside.submit(lambda: self.artifacts.spill(input)) or input
         await self._joined.wait()
         new = self.new_run(spec, input, options, None)
+        if spec.max_queued is not None and new.status is Status.QUEUED:
+            await self._admit(new, spec.max_queued)
         if crashpoints.armed:
             crashpoints.reach("before-create")
         if options.id is not None:
@@ -283,13 +286,23 @@ class Engine:
             done: asyncio.Future[None] = self.ambient.create_future()
             self.journal.create(Submission(new.id, done), new)
             self.flush_soon()
-            await done
+            self._arriving[new.flow] = self._arriving.get(new.flow, 0) + 1
+            try:
+                await done
+            finally:
+                self._arriving[new.flow] -= 1
             ticket = Ticket(self, spec, new.id, new.created)
         if crashpoints.armed:
             crashpoints.reach("after-create")
         if new.status is Status.QUEUED:
             self.nudge()
         return ticket
+
+    async def _admit(self, new: NewRun, allowed: int) -> None:
+        """Refuse a run that would wait behind too many others, unless it is there already."""
+        waiting = await self.store.queued(new.flow, allowed) + self._arriving.get(new.flow, 0)
+        if waiting >= allowed and await self.store.load(new.id) is None:
+            raise QueueFull(new.flow, allowed)
 
     def new_run(self, spec: FlowSpec, input: bytes, options: Options, parent: str | None) -> NewRun:
         """A run as it is to be created: executed here at once, if there is room."""

@@ -153,7 +153,7 @@ class StepSpec:
 class FlowSpec:
     """A flow as the runtime sees it."""
 
-    __slots__ = ("__dict__", "divergence", "fn", "inputs", "name", "timeout", "version")
+    __slots__ = ("__dict__", "divergence", "fn", "inputs", "max_queued", "name", "timeout", "version")
 
     def __init__(
         self,
@@ -162,8 +162,10 @@ class FlowSpec:
         version: str,
         divergence: Literal["fail", "rerun"],
         timeout: float | None,
+        max_queued: int | None = None,
     ) -> None:
         self.name, self.fn, self.version, self.divergence, self.timeout = name, fn, version, divergence, timeout
+        self.max_queued = max_queued
         self.inputs = Inputs(fn, f"flow {name!r}")
 
     @functools.cached_property

@@ -227,6 +227,10 @@ class Store(Protocol):
         """
         ...
 
+    async def queued(self, flow: str, limit: int) -> int:
+        """How many runs of this flow wait for a worker; not counted beyond the limit."""
+        ...
+
     async def cell(self, name: str) -> Cell | None:
         """What is kept under this name, if anything is."""
         ...

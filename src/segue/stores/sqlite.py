@@ -425,6 +425,13 @@ class SqliteStore(SqliteFile):
 
     # Reading
 
+    async def queued(self, flow: str, limit: int) -> int:
+        return await self._read(self._queued, flow, limit)
+
+    def _queued(self, flow: str, limit: int) -> int:
+        query = "select count(*) from (select 1 from runs where status = 'queued' and flow = ? and due <= ? limit ?)"
+        return next(iter(self.reader.execute(query, (flow, self.clock(), limit))))[0]
+
     async def cell(self, name: str) -> Cell | None:
         return await self._read(self._cell, name)
 

@@ -235,6 +235,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 continue
             self._watched.look(0.05)
         for task in asyncio.all_tasks(self):
+            asyncio._unregister_task(task)  # pyright: ignore[reportPrivateUsage] - or all_tasks would go through it for ever
             keep_for_ever(task)
         self.close()
 
@@ -308,7 +309,11 @@ def _threads() -> str:
     busy: list[str] = []
     for thread in threading.enumerate():
         frame = frames.get(thread.ident or 0)
-        if frame is not None and thread is not threading.current_thread() and thread.name != "segue-lease":
+        if (
+            frame is not None
+            and thread is not threading.current_thread()
+            and thread.name not in ("segue-lease", "segue-watch")
+        ):
             own = _own_frame(frame)
             if own is not None:
                 busy.append(f"{thread.name} at {_place(own)}")

@@ -7,10 +7,11 @@ from typing import Any, Literal, NamedTuple
 
 from segue.core.entries import Entry, Kind
 from segue.core.lifecycle import Status
-from segue.inspection import RunRecord
+from segue.errors import Failure
 from segue.runtime.notes import unpack
 from segue.stores.base import Row
 from segue.testing.chaos import Faults, Struck
+from segue.testing.records import RunRecord
 
 End = Literal["completed", "degraded", "escalated", "failed", "stuck", "lost"]
 ENDS: tuple[End, ...] = ("completed", "degraded", "escalated", "failed", "stuck", "lost")
@@ -18,28 +19,16 @@ ENDS: tuple[End, ...] = ("completed", "degraded", "escalated", "failed", "stuck"
 any more; or unknown to the store, which had acknowledged it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A run, as an invariant gets it.
+@dataclass(frozen=True, repr=False)
+class Ran(RunRecord):
+    """A run, as an invariant gets it: a ``RunRecord``, and what it was started with.
 
     Attributes:
-        status: ``completed``, ``failed``, ``cancelled``; or what it is stuck in.
-        input: the flow's arguments by name.
-        result: what it returned, as its annotation says.
-        error: why it failed.
-        steps: as ``segue.inspection`` has them.
-        deaths: workers that died under it.
-        duplicates: times that it was started beyond the first.
+        input: the flow's arguments by name, as their annotations say.
+        duplicates: how often it was started beyond the first time.
     """
 
-    id: str
-    flow: str
-    status: str
-    input: Any
-    result: Any
-    error: Any
-    steps: tuple[Any, ...]
-    deaths: int = 0
+    input: Any = None
     duplicates: int = 0
 
 
@@ -63,27 +52,22 @@ class Facts:
     Attributes:
         row: as the store has it; None if it does not know it.
         acknowledged: whoever started it was told that it is durable.
-        place: where it died, if it did.
         stuck: what it waits for, if nothing can move it.
         twice: what ran more often than it may have.
-        took: seconds, by the run's clock.
+        deaths: how many workers died meanwhile.
     """
 
     number: int
     id: str
     row: Row | None
     entries: Sequence[Entry] = ()
-    record: RunRecord | None = None
-    result: Any = None
-    input: Any = None
+    ran: Ran | None = None
     acknowledged: bool = True
-    place: Place | None = None
     stuck: str = ""
     twice: str = ""
     deaths: int = 0
     duplicates: int = 0
     struck: tuple[Struck, ...] = ()
-    took: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +78,8 @@ class RunReport:
         number: what ``--only`` takes to replay it.
         rungs: how many results each rung gave that the step itself had not.
         broken: the invariants that do not hold of it, and why.
+        took: seconds, by the run's own clock.
+        tree: its steps, as text.
     """
 
     number: int
@@ -106,6 +92,7 @@ class RunReport:
     deaths: int = 0
     duplicates: int = 0
     took: float = 0.0
+    tree: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +213,12 @@ def judge(facts: Facts, flow: str, invariants: Mapping[str, Invariant]) -> RunRe
         end,
         place,
         rungs_of(facts.entries),
-        tuple(_broken(facts, flow, invariants)),
+        tuple(_broken(facts, invariants)),
         facts.struck,
         facts.deaths,
         facts.duplicates,
-        facts.took,
+        facts.ran.took if facts.ran is not None else 0.0,
+        facts.ran.tree() if facts.ran is not None else "",
     )
 
 
@@ -243,10 +231,25 @@ def end_of(facts: Facts, flow: str) -> tuple[End, Place | None]:
     if row.status is Status.COMPLETED:
         return ("degraded" if row.fallbacks else "completed"), None
     if row.status.terminal:
-        return "failed", facts.place or Place(flow, "", str(row.status), "")
+        return "failed", place_of(facts.ran) if facts.ran is not None else Place(flow, "", str(row.status), "")
     if row.status is Status.WAITING and row.due > 1e14 and "child" not in (row.reason or "child"):
         return "escalated", None
     return "stuck", Place(flow, "", "", facts.stuck or row.reason or str(row.status))
+
+
+def place_of(record: RunRecord) -> Place:
+    """Where a run died: the step that failed, in the child run that failed, if it was one."""
+    error = record.error or Failure(record.status, "")
+    if error.type in ("StepFailed", "StepTimedOut", "RunFailed", "RunTimedOut"):
+        failed = [step for step in record.steps if step.status == "failed"]
+        named = [step for step in failed if repr(step.id) in error.message]
+        named += [step for step in failed if step.child is not None and step.child.id in error.message]
+        last = max(named or failed, key=lambda step: step.started + step.seconds, default=None)
+        if last is not None and last.child is not None and last.child.error is not None:
+            return place_of(last.child)
+        if last is not None and last.error is not None:
+            return Place(record.flow, last.name, last.error.type, last.error.message)
+    return Place(record.flow, "", error.type, error.message)
 
 
 def rungs_of(entries: Sequence[Entry]) -> dict[str, int]:
@@ -270,22 +273,11 @@ TWICE = "each attempt runs once"
 """The invariant that is always looked at: a body begins again only where a worker died."""
 
 
-def _broken(facts: Facts, flow: str, invariants: Mapping[str, Invariant]) -> list[tuple[str, str]]:
+def _broken(facts: Facts, invariants: Mapping[str, Invariant]) -> list[tuple[str, str]]:
     found = [(TWICE, facts.twice)] if facts.twice else []
-    if not invariants or facts.row is None:
+    ran = facts.ran
+    if ran is None:
         return found
-    record = facts.record
-    ran = Ran(
-        facts.id,
-        flow,
-        str(facts.row.status),
-        facts.input,
-        facts.result,
-        record.error if record else None,
-        tuple(step for step in record.steps if step.kind != "timer") if record else (),
-        facts.deaths,
-        facts.duplicates,
-    )
     for name, invariant in invariants.items():
         try:
             held = invariant(ran)

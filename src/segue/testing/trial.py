@@ -8,10 +8,13 @@ import math
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from segue.core.branches import name_of
-from segue.errors import Failure, RunFailed
+from segue.core.entries import Entry
+from segue.core.lifecycle import Status
+from segue.errors import RunFailed
 from segue.inspection import timeline
 from segue.runtime.engine import Engine
 from segue.runtime.spec import FlowSpec
@@ -20,7 +23,8 @@ from segue.stores.artifacts import Artifacts
 from segue.stores.base import Query, Row, Store
 from segue.testing.chaos import Chaos, Faults
 from segue.testing.clock import START, Deadlock
-from segue.testing.report import Facts, Place
+from segue.testing.records import RunRecord, record_of
+from segue.testing.report import Facts, Ran
 from segue.testing.world import Life, Trap, World
 
 T = TypeVar("T")
@@ -185,7 +189,7 @@ class Trial:
             duplicates=self.duplicates,
             struck=tuple(self.chaos.struck),
         )
-        return facts if row is None else await facts_of(facts, store, row, self.spec, artifacts)
+        return facts if row is None else await facts_of(facts, store, row, self.spec, artifacts, self.world.now)
 
 
 def _at_once(coro: Coroutine[Any, Any, T]) -> T:
@@ -215,37 +219,28 @@ def _pending(engine: Engine) -> str:
 # For both kinds of time
 
 
-async def facts_of(facts: Facts, store: Store, row: Row, spec: FlowSpec, artifacts: Artifacts) -> Facts:
-    """The facts, with what can be read of the run in the store."""
-    from dataclasses import replace
-
-    record = timeline(row, facts.entries, fetch=artifacts.fetch)
-    input = result = place = None
+async def facts_of(facts: Facts, store: Store, row: Row, spec: FlowSpec, artifacts: Artifacts, now: float) -> Facts:
+    """The facts, with the run as the store tells it."""
+    record = await _record(store, row, facts.entries, artifacts, now)
+    input = None
     with suppress(Exception):  # what cannot be read is what the run failed for
         args, kwargs = spec.inputs.decode(artifacts.fetch(row.input) or b"")
         input = dict(spec.inputs.signature.bind(*args, **kwargs).arguments)
-    if row.status == "completed":
+    result = record.result
+    if row.status is Status.COMPLETED:
         result = spec.output.decode(artifacts.fetch(row.result) or b"")
-    elif row.status.terminal and record.error is not None:
-        place = await _place_of(store, row, record.error, artifacts)
-    took = (row.ended or row.created) - row.created
-    return replace(facts, record=record, input=input, result=result, place=place, took=round(took, 6))
+    known = {field.name: getattr(record, field.name) for field in fields(record)}
+    known |= {"result": result, "crashes": facts.deaths}
+    return replace(facts, ran=Ran(**known, input=input, duplicates=facts.duplicates))
 
 
-async def _place_of(store: Store, row: Row, error: Failure, artifacts: Artifacts) -> Place:
-    """Where a run died: the step that failed, in the child run that failed, if it was one."""
-    loaded = await store.load(row.id)
-    entries = loaded[1] if loaded is not None else []
-    children = list(reversed(await store.find(Query(parent=row.id, limit=1000))))
-    steps = timeline(row, entries, children, artifacts.fetch).steps
-    if error.type in ("StepFailed", "StepTimedOut", "RunFailed", "RunTimedOut"):
-        failed = [step for step in steps if step.status == "failed"]
-        last = max(failed, key=lambda step: step.ended or 0.0, default=None)
-        if last is not None and last.run is not None:
-            for child in await store.ended([last.run]):
-                inner = timeline(child, [], fetch=artifacts.fetch).error
-                if inner is not None:
-                    return await _place_of(store, child, inner, artifacts)
-        if last is not None and last.error is not None:
-            return Place(row.flow, last.name, last.error.type, last.error.message)
-    return Place(row.flow, "", error.type, error.message)
+async def _record(store: Store, row: Row, entries: Sequence[Entry], artifacts: Artifacts, now: float) -> RunRecord:
+    """A run with the runs that it called."""
+    rows = list(reversed(await store.find(Query(parent=row.id, limit=100_000))))
+    told = timeline(row, entries, rows, artifacts.fetch)
+    children: dict[str, RunRecord] = {}
+    for child in rows:
+        loaded = await store.load(child.id)
+        if loaded is not None:
+            children[child.id] = await _record(store, *loaded, artifacts, now)
+    return record_of(told, result=told.result, now=now, children=children.get, crashes=0, waits=(), unused=())

@@ -10,12 +10,17 @@ killed, runs to its end before the next life begins.
 import asyncio
 import logging
 import random
+import secrets
+import shutil
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from weakref import WeakSet
 
 from segue.core.entries import Kind
 from segue.core.lifecycle import Status
@@ -23,6 +28,9 @@ from segue.errors import UsageError
 from segue.runtime import crashpoints, resources
 from segue.runtime import engine as engines
 from segue.runtime.engine import Around, Engine
+from segue.runtime.ids import worker_id
+from segue.runtime.journal import Journal
+from segue.runtime.lease import Stopwatch
 from segue.runtime.resources import Resource, Shelf
 from segue.runtime.run import PARK_AFTER, Run
 from segue.stores.artifacts import Artifacts
@@ -73,10 +81,11 @@ class Trap:
 
 
 class Disk(SqliteStore):
-    """What is on disk: a store in memory that no engine closes."""
+    """What is on disk: a store in memory that no engine closes, and a folder for large values, made when one comes."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(None, blocking=True, clock=clock)
+        self.folder = Path(tempfile.gettempdir()) / f"segue-{secrets.token_hex(16)}"
         self._open()
 
     async def open(self) -> None:
@@ -88,6 +97,8 @@ class Disk(SqliteStore):
     def discard(self) -> None:
         """Let go of it."""
         self._close()
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
 
     def bury(self, worker: str) -> list[Lost]:
         """Take over from a worker whose process is dead, as another one's sweep would."""
@@ -120,6 +131,7 @@ class Mount(SqliteStore):
 
     def __init__(self, disk: Disk, die: Callable[[], NoReturn]) -> None:
         super().__init__(None, blocking=True, clock=disk.clock)
+        self.path = disk.folder / "runs.db"  # never written: beside it an engine keeps its artifacts
         self._disk, self._die = disk, die
         self._lock = self._read_lock = disk._lock
         self.dead = False
@@ -141,9 +153,6 @@ class Mount(SqliteStore):
     async def close(self) -> None:
         """The disk stays."""
 
-    def sibling(self) -> "Mount":
-        return _Quiet(self._disk, self._die)
-
     def commit_now(self, worker: str, batch: Batch) -> dict[str, str]:
         with self._lock:
             return self._commit(worker, batch)
@@ -159,19 +168,6 @@ class Mount(SqliteStore):
             worker, batch._replace(entries=batch.entries[:kept], changes=(), cells=batch.cells if whole else ())
         )
         return self._die()
-
-
-class _Quiet(Mount):
-    """For the thread that keeps the lease: one that in virtual time cannot lapse."""
-
-    async def renew(self, worker: str, lease: float) -> bool:
-        return True
-
-    async def sweep(self) -> list[Lost]:
-        return []
-
-    async def leave(self, worker: str) -> None:
-        """The engine does."""
 
 
 class _Shelf(Shelf):
@@ -191,19 +187,21 @@ class _Shelf(Shelf):
 
 
 class VirtualEngine(Engine):
-    """An engine that looks for work when there can be some, and not ten times a second."""
+    """An engine that looks for work when there can be some, and not ten times a second. Its lease does not lapse."""
 
-    def __init__(self, mount: Mount, disk: Disk, loop: VirtualLoop, artifacts: Artifacts) -> None:
-        super().__init__(mount, _clock=loop.wall, _lease=_FOR_EVER)
-        self._disk, self._kept = disk, artifacts
+    def __init__(self, mount: Mount, disk: Disk, loop: VirtualLoop) -> None:
+        super().__init__(mount, _clock=loop.wall)
+        self._disk = disk
         self._alarm: asyncio.TimerHandle | None = None
         self._looks = 0
         loop.before_jump.append(self._before_time_passes)
 
-    async def open(self) -> Engine:
-        opened = await super().open()
-        self.artifacts = self._kept
-        return opened
+    async def _join(self) -> None:
+        worker = self.worker = worker_id()
+        await self.store.join(worker, _FOR_EVER)
+        self.journal = Journal(self.store, worker, lambda: None)
+        _watch_over(self.watch)
+        self._joined.set()
 
     def finished(self, run: Run, status: Status, result: bytes) -> None:
         super().finished(run, status, result)
@@ -250,13 +248,36 @@ class VirtualEngine(Engine):
         for run in self.runs.values():
             run.close()
         asyncio._set_running_loop(None)  # pyright: ignore[reportPrivateUsage] - its loop, they think, which stands still
-        if self._lease is not None:
-            self._lease.stop()
         self.aside.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
         if self._switch is not None:
             sys.setswitchinterval(self._switch)
+
+
+_watches: WeakSet[Stopwatch] = WeakSet()
+_watching = threading.Lock()
+_watcher: threading.Thread | None = None
+
+
+def _watch_over(watch: Stopwatch) -> None:
+    """See to it that a flow whose code never gives the loop back ends, and its test with it."""
+    global _watcher
+    with _watching:
+        _watches.add(watch)
+        if _watcher is None:
+            _watcher = threading.Thread(target=_watch_all, name="segue-watch", daemon=True)
+            _watcher.start()
+
+
+def _watch_all() -> None:
+    global _watcher
+    while True:
+        time.sleep(0.5)
+        with _watching:
+            if not _watches:
+                _watcher = None
+                return
+            for watch in _watches:
+                watch.check()
 
 
 class Life:
@@ -267,7 +288,7 @@ class Life:
         self.loop = VirtualLoop(world.now)
         self.loop.set_exception_handler(self._report)
         self.mount = Mount(world.disk, self.die)
-        self.engine = VirtualEngine(self.mount, world.disk, self.loop, world.artifacts)
+        self.engine = VirtualEngine(self.mount, world.disk, self.loop)
         self.engine.shelf = _Shelf(world.stand_in)
         resources._shelves[self.loop] = self.engine.shelf  # pyright: ignore[reportPrivateUsage]
         self.engine.around = world.around
@@ -317,9 +338,12 @@ class Life:
 
     def bury(self) -> None:
         """It is dead: let its loop and engine be forgotten, and others take over what it was at."""
+        worker, runs = self.engine.worker, list(self.engine.runs.values())
         self.engine.vanish()
         self.loop.kill()
-        self.world.disk.bury(self.engine.worker)
+        for dead in (*runs, self.engine):  # what is kept for ever must not keep these
+            vars(dead).clear()
+        self.world.disk.bury(worker)
 
     def close(self) -> None:
         """End in an orderly way: what is unfinished is handed back."""
@@ -361,9 +385,8 @@ class World:
     life: Life | None = None
 
     def __post_init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="segue-")
-        self.artifacts = Artifacts(Path(self._folder.name))
         self.disk = Disk(self.clock)
+        self.artifacts = Artifacts.beside(self.disk.folder / "runs.db")
 
     def clock(self) -> float:
         """Seconds since the epoch, in virtual time."""
@@ -398,7 +421,6 @@ class World:
         finally:
             self.life = None
             self.disk.discard()
-            self._folder.cleanup()
 
 
 def _refuse_a_running_loop() -> None:
