@@ -6,7 +6,8 @@ virtual time stands still:
 - *jobs* on threads and in processes (steps of plain functions, ``asyncio.to_thread``, executors). They run side by
   side; their results come in one at a time, in the order in which they were asked for, when nothing else can run. So a
   run's history does not depend on how fast the machine is.
-- *connections* (sockets, pipes, subprocesses). One on which nothing comes in for ``QUIET`` seconds is taken for idle.
+- *connections*: sockets and pipes. When nothing has come in for ``QUIET`` seconds they are taken for idle; beside a
+  subprocess that runs, for ``PATIENCE``.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 """When virtual time begins, in seconds since the epoch."""
 
 PATIENCE = 60.0
-"""Real seconds that a job may take."""
+"""Real seconds that a job or subprocess may take."""
 
 QUIET = 2.0
 """Real seconds without news after which a connection is taken for idle."""
@@ -93,6 +94,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jobs: dict[asyncio.Future[Any], float] = {}
         self._arrived: dict[asyncio.Future[Any], tuple[asyncio.Handle, Callable[[], asyncio.Handle]]] = {}
         self._idle: frozenset[Any] = frozenset()
+        self._processes: list[asyncio.SubprocessTransport] = []
         self._settled: list[asyncio.Future[None]] = []
         self._still: list[asyncio.Future[None]] = []
         self.before_jump: list[Callable[[float], bool]] = []
@@ -159,12 +161,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             )
         return events
 
+    async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> asyncio.SubprocessTransport:
+        transport = await cast("Any", super())._make_subprocess_transport(*args, **kwargs)
+        self._processes.append(transport)
+        return transport
+
     def _news(self) -> list[Any]:
         """What came in on connections, if there are any that are not idle."""
-        open_now: frozenset[Any] = frozenset(self._watched.get_map()) - self._own
+        self._processes = [process for process in self._processes if process.get_returncode() is None]
+        open_now: frozenset[Any] = frozenset(self._watched.get_map()) - self._own | {id(p) for p in self._processes}
         if not open_now or open_now == self._idle:
             return []
-        events = self._watched.look(QUIET)
+        events = self._watched.look(PATIENCE if self._processes else QUIET)
         self._idle = frozenset() if events else open_now
         return events
 
