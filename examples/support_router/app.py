@@ -23,7 +23,7 @@ class Message:
     text: str
 
 
-@flow
+@flow(max_queued=100)  # a spike is refused at the door: whoever is let in waits no longer than ever
 async def support(message: Message) -> Reply:
     try:
         guess = await classify(message.text)

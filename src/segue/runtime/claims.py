@@ -40,6 +40,9 @@ class Claims:
             0.0  # when nothing was in memory last: a worker that is never empty takes suspects all the same
         )
         self._apart_until = 0.0
+        self._queued = 0
+        self.backlog = False
+        """Runs may wait that this engine could execute: a new one must not go before them."""
 
     async def take(self, now: float) -> None:
         """Claim what there is room for, and bring it into memory."""
@@ -54,12 +57,18 @@ class Claims:
         if now < self._apart_until and (self._loading or any(not run.progressed for run in suspects)):
             return
         for_a_suspect = not suspects and (empty or now - self._empty_at > QUARANTINE)
-        if for_a_suspect and await self._claim(known, 1, suspects=True):
+        if for_a_suspect and await self._claim(known, 1, suspects=True) > 0:
             self._apart_until = now + QUARANTINE
             return
-        await self._claim(known, min(room, _AT_A_TIME), suspects=False)
+        limit, heard = min(room, _AT_A_TIME), self._queued
+        self.backlog = await self._claim(known, limit, suspects=False) == limit or self._queued > heard
 
-    async def _claim(self, known: list[str], limit: int, *, suspects: bool) -> bool:
+    def queued(self) -> None:
+        """A run was queued that this engine may execute."""
+        self._queued += 1
+        self.backlog = True
+
+    async def _claim(self, known: list[str], limit: int, *, suspects: bool) -> int:
         engine = self.engine
         rows: list[Row] = []
         for origin in (None,) if engine.adopts else (engine.worker, *engine.origins):
@@ -68,7 +77,7 @@ class Claims:
         for row in rows:
             self._loading += 1
             engine.spawn(self._bring_in(row))
-        return bool(rows)
+        return len(rows)
 
     async def _bring_in(self, row: Row) -> None:
         try:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("segue")
 
+STILL_FULL = 0.02
+"""Seconds for which a queue that was full is taken to be so."""
+
 POLL = 0.1
 """Seconds between looks at what other processes wrote."""
 
@@ -118,6 +121,7 @@ class Engine:
         self._lease: Lease | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._waiting: dict[str, list[Ended]] = {}
+        self._full: dict[str, float] = {}  # when the queue of a flow was last seen to be full
         self._arriving: dict[str, int] = {}  # runs of each flow that are being written as queued
         self._dirty: dict[Run, None] = {}
         self._ticking = False
@@ -253,7 +257,7 @@ class Engine:
         await self._joined.wait()
         new = self.new_run(spec, input, options, None)
         if spec.max_queued is not None and new.status is Status.QUEUED:
-            await self._admit(new, spec.max_queued)
+            await self._admit(new, spec.max_queued, options)
         if crashpoints.armed:
             crashpoints.reach("before-create")
         if options.id is not None:
@@ -295,20 +299,27 @@ class Engine:
         if crashpoints.armed:
             crashpoints.reach("after-create")
         if new.status is Status.QUEUED:
+            if not options.delay and options.concurrency is None:
+                self.claims.queued()
             self.nudge()
         return ticket
 
-    async def _admit(self, new: NewRun, allowed: int) -> None:
+    async def _admit(self, new: NewRun, allowed: int, options: Options) -> None:
         """Refuse a run that would wait behind too many others, unless it is there already."""
-        waiting = await self.store.queued(new.flow, allowed) + self._arriving.get(new.flow, 0)
-        if waiting >= allowed and await self.store.load(new.id) is None:
+        now = self.clock()
+        full = self._full.get(new.flow, 0.0) + STILL_FULL > now  # a spike is refused without asking the store each time
+        if not full:
+            full = await self.store.queued(new.flow, allowed) + self._arriving.get(new.flow, 0) >= allowed
+            if full:
+                self._full[new.flow] = now
+        if full and (options.id is None or await self.store.load(new.id) is None):
             raise QueueFull(new.flow, allowed)
 
     def new_run(self, spec: FlowSpec, input: bytes, options: Options, parent: str | None) -> NewRun:
         """A run as it is to be created: executed here at once, if there is room."""
         now = self.clock()
         here = self.execute and not options.delay and options.concurrency is None
-        here = here and (parent is not None or len(self.runs) < self.concurrency)
+        here = here and (parent is not None or (len(self.runs) < self.concurrency and not self.claims.backlog))
         return NewRun(
             id=checked(options.id) if options.id is not None else new_id(),
             flow=spec.name,
@@ -391,7 +402,12 @@ class Engine:
         if self.watchers:
             self.tell("end", run, status=status, result=result)
         self._call_back(run.id, status, result, run.error)
-        if len(self.runs) >= self.concurrency - 1 or run.row.concurrency is not None or run.row.losses:
+        if (
+            self.claims.backlog
+            or len(self.runs) >= self.concurrency - 1
+            or run.row.concurrency is not None
+            or run.row.losses
+        ):
             self.nudge()  # one that is queued may have waited for this end
 
     def _call_back(self, id: str, status: Status, result: bytes | None, cause: BaseException | None = None) -> None:
