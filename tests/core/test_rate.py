@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from segue.core.rate import Bucket
@@ -90,6 +90,7 @@ def test_no_window_holds_twice_the_count_nor_more_than_the_count_at_one_moment(r
 
 
 @given(RATES, GAPS)
+@example(Rate(7, 10.0), [0.0] * 40)
 def test_after_the_delay_there_is_none_any_more(rate: Rate, gaps: list[float]) -> None:
     bucket = Bucket(rate)
     for now in starts(rate, times(gaps)):

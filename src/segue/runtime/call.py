@@ -290,7 +290,7 @@ class Call:
         else:
             begin = partial(spec.begin, *args, **kwargs)
             begin = begin if around is None else partial(around, self, begin)
-            value, requests = await controlled(spec, begin, self._limit)
+            value, requests = await controlled(spec, begin, self._limit, lambda: self.stopping == "timeout")
             if requests > 1:
                 self.note = self.note._replace(requests=requests)
         if crashpoints.armed:

@@ -5,19 +5,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from segue.core.percentile import hedge_after
-from segue.runtime.context import HERE
 from segue.runtime.controls import control, hedged
 from segue.runtime.spec import StepSpec
 
 
 async def controlled(
-    spec: StepSpec, begin: Callable[[], Awaitable[Any]], let_in: Callable[[], None]
+    spec: StepSpec, begin: Callable[[], Awaitable[Any]], let_in: Callable[[], None], late: Callable[[], bool]
 ) -> tuple[Any, int]:
     """What an attempt gives, and how many requests it took.
 
     Args:
         begin: makes a request.
         let_in: called when the attempt may begin; the wait before is not its time.
+        late: whether it is cancelled because its time is up, which is a failure of what it calls.
 
     Raises:
         BreakerOpen: it may not begin at all.
@@ -33,15 +33,10 @@ async def controlled(
         ok = True
         return found
     except asyncio.CancelledError:
-        ok = None if not _out_of_time() else False
+        ok = False if late() else None
         raise
     finally:
         gate.leave(ok, era)
-
-
-def _out_of_time() -> bool:
-    """Whether the running attempt is being cancelled because its time is up: that is a failure of what it called."""
-    return getattr(HERE.get(), "stopping", None) == "timeout"
 
 
 async def _requested(spec: StepSpec, begin: Callable[[], Awaitable[Any]]) -> tuple[Any, int]:

@@ -102,7 +102,8 @@ async def _attempt(
             value = await called.begin(*args, **kwargs)
     else:
         async with asyncio.timeout(left) as clock:
-            value, _ = await controlled(called, partial(called.begin, *args, **kwargs), partial(_start, clock, limit))
+            begin, let_in = partial(called.begin, *args, **kwargs), partial(_start, clock, limit)
+            value, _ = await controlled(called, begin, let_in, lambda: _over(clock))
     if called.retry.if_result is not None:
         refuse_unwanted(called.retry, value)
     if spec.ordinary:  # nothing but the function: what it returns is not even looked at
@@ -113,6 +114,11 @@ async def _attempt(
 def _start(clock: asyncio.Timeout, limit: float | None) -> None:
     """The attempt has been let in: its time begins."""
     clock.reschedule(None if limit is None else asyncio.get_running_loop().time() + limit)
+
+
+def _over(clock: asyncio.Timeout) -> bool:
+    until = clock.when()
+    return until is not None and until <= asyncio.get_running_loop().time()
 
 
 def _unfilled(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Resource[Any]]:
