@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from segue.policies import Duration, Retry, Timeout, transient
     from segue.runtime.controls import BreakerOpen, controls
     from segue.runtime.engine import Engine
+    from segue.runtime.run import Fallback
     from segue.steps import Step, resource, step, use
     from segue.together import TooFewOk, gather
     from segue.values import register_codec
@@ -63,6 +64,7 @@ __all__ = [
     "Duration",
     "Engine",
     "Failure",
+    "Fallback",
     "File",
     "Flow",
     "Handle",
@@ -135,6 +137,7 @@ _ELSEWHERE = {
     "segue.limits": ("Breaker", "Hedge", "Rate",),
     "segue.runtime.controls": ("BreakerOpen", "controls",),
     "segue.gates": ("gate",),
+    "segue.runtime.run": ("Fallback",),
 }  # fmt: skip
 _HOME = {name: module for module, names in _ELSEWHERE.items() for name in names}
 

@@ -94,10 +94,13 @@ class Confident:
 
     def confidence(self, value: Any) -> float | None:
         """The confidence of this result, if it has any."""
-        return _number(self._read(value))
+        try:
+            return _number(self._read(value))
+        except Exception:  # it is not where it was said to be: the check says so
+            return None
 
     def __call__(self, value: Any) -> str | None:
-        confidence = self.confidence(value)
+        confidence = _number(self._read(value))
         if confidence is None:
             return "the result says nothing of its confidence; tell where it is: confident(…, of='path')"
         return None if confidence >= self.least else f"confidence {confidence:.3g} is below {self.least:g}"
@@ -191,7 +194,8 @@ def _compile(what: str, judge: Any, parameters: tuple[str, ...]) -> Check:
                 f"{what}: {name} looks at {judge.of!r}; it takes {', '.join(parameters) or 'nothing'}"
             )
         return Check(name, judge, (), early=True)
-    if inspect.iscoroutinefunction(judge) or hasattr(judge, "spec"):
+    called = type(cast("Any", judge)).__call__
+    if inspect.iscoroutinefunction(judge) or inspect.iscoroutinefunction(called) or hasattr(judge, "spec"):
         raise DeclarationError(
             f"{what}: check {name!r} is async. A check only looks; let a step do the work, and gate() it"
         )
@@ -215,10 +219,12 @@ def verdict(check: Check, value: Any, inputs: Mapping[str, Any]) -> str | None:
     """Why the value fails the check, or None if it passes."""
     try:
         said = check.judge(value, **{name: inputs[name] for name in check.inputs if name in inputs})
+        if inspect.isawaitable(said):
+            if inspect.iscoroutine(said):
+                said.close()
+            return "the check is async; a check only looks. Let a step do the work, and gate() it"
+        if isinstance(said, str):
+            return said or "it is not so"
+        return None if said is None or bool(said) else "it is not so"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    if said is None or said is True:
-        return None
-    if isinstance(said, str):
-        return said
-    return None if said else "it is not so"

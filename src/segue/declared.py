@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, cast
 
 from segue.checks import compiled
-from segue.errors import DeclarationError
+from segue.errors import DeclarationError, Unstorable
 from segue.limits import Breaker, Hedge, Limits, Rate, as_breaker, as_concurrency, as_hedge, as_rate
 from segue.policies import Duration, Retry, Timeout, as_retry, as_timeout, seconds
 from segue.runtime.calls import in_thread
@@ -130,19 +130,19 @@ def _make_ladder(spec: StepSpec, given: Declaration, parameters: tuple[str, ...]
             keys.append(fallback)
             rungs.append(Rung("cached", "cached", max_age=fallback.max_age, instant=True))
         elif isinstance(other := getattr(fallback, "spec", None), StepSpec):
-            taken = _taken(what, other.name, other.inputs.signature, parameters)
-            rungs += [
-                rung._replace(source="fallback" if rung.spec else rung.source, taken=taken)
-                for rung in other.rungs
-                if rung.source != "cached"
-            ]
+            rungs += _rungs_of_another(what, other, parameters)
+        elif other is not None:
+            raise DeclarationError(f"{what}: its fallback {fallback!r} is a flow; a fallback is a step or a function")
         elif callable(fallback):
             rungs.append(_function(what, fallback, parameters))
         else:
             rungs.append(Rung(f"{fallback!r:.40}", "fallback", value=fallback, instant=True))
     if given.degraded is not MISSING:
         rungs.append(Rung("degraded", "degraded", value=given.degraded, instant=True))
-    memoize = given.memoize if isinstance(given.memoize, Cached) or given.memoize is None else cached(given.memoize)
+    _refuse_unfit(spec, rungs)
+    memoize = given.memoize
+    if memoize is not None and not isinstance(memoize, Cached):
+        memoize = cached(memoize, key=keys[0].key if keys else None)
     if memoize is not None:
         spec.memo = memoize.max_age if memoize.max_age is not None else float("inf")
         keys.append(memoize)
@@ -154,12 +154,45 @@ def _make_ladder(spec: StepSpec, given: Declaration, parameters: tuple[str, ...]
     spec.instant = tuple(rung.instant for rung in rungs)
 
 
+def _refuse_unfit(spec: StepSpec, rungs: list[Rung]) -> None:
+    """Raise if a constant is not of the declared type, as far as that can be known yet."""
+    for rung in rungs:
+        if rung.spec is None and rung.source != "cached":
+            try:
+                spec.output.encode(rung.value)
+            except Unstorable as error:
+                which = "degraded" if rung.source == "degraded" else "fallback"
+                raise DeclarationError(f"step {spec.name!r}: {which}={rung.value!r:.80}: {error.problem}") from None
+            except DeclarationError:  # an annotation names what is defined further down
+                return
+
+
 def _listed(declared: Any) -> list[Any]:
     if declared is None:
         return []
     if isinstance(declared, list | tuple) and not isinstance(declared, Cached):
         return list(cast("list[Any]", declared))
     return [declared]
+
+
+def _rungs_of_another(what: str, other: StepSpec, parameters: tuple[str, ...]) -> list[Rung]:
+    """The rungs that a step brings as a fallback: itself, and its own fallbacks, called with its own arguments."""
+    signature = other.inputs.signature
+    taken = _taken(what, other.name, signature, parameters)
+    defaults = {
+        name: p.default for name, p in signature.parameters.items() if name not in taken and p.default is not p.empty
+    }
+    made: list[Rung] = []
+    for rung in other.rungs:
+        if rung.source == "cached":
+            continue
+        if rung.spec is other:
+            made.append(rung._replace(source="fallback", taken=taken))
+        else:
+            theirs = rung.taken or ()
+            more = {name: defaults[name] for name in theirs if name in defaults}
+            made.append(rung._replace(taken=tuple(n for n in theirs if n in taken), defaults={**rung.defaults, **more}))
+    return made
 
 
 def _function(what: str, fn: Callable[..., Any], parameters: tuple[str, ...]) -> Rung:
@@ -177,6 +210,8 @@ def _function(what: str, fn: Callable[..., Any], parameters: tuple[str, ...]) ->
 def _taken(what: str, name: str, signature: inspect.Signature, parameters: tuple[str, ...]) -> tuple[str, ...]:
     """The step's parameters that a fallback takes, by name."""
     theirs = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+        return parameters
     lacking = [p.name for p in theirs if p.default is p.empty and p.name not in parameters]
     if lacking:
         raise DeclarationError(
@@ -192,5 +227,7 @@ def _key(
     if isinstance(key, str) and key.split(".")[0] not in parameters:
         raise DeclarationError(f"{what}: key {key!r} begins with none of its parameters ({', '.join(parameters)})")
     if callable(key):
+        if inspect.iscoroutinefunction(key):
+            raise DeclarationError(f"{what}: the key is an async function; it only looks at the parameters")
         return key, _taken(what, "key", inspect.signature(key), parameters)
     return key, ()

@@ -8,6 +8,7 @@ from segue.checks import Check, Judge, compiled, verdict
 from segue.declared import MISSING, make_spec
 from segue.errors import CheckFailed, UsageError
 from segue.runtime.context import HERE, Place
+from segue.runtime.failures import clean
 from segue.runtime.judging import raw_of
 from segue.steps import check_name
 
@@ -41,7 +42,7 @@ async def gate(value: Any, *checks: Judge, otherwise: Any = MISSING, name: str =
     if not checks:
         raise UsageError("gate() takes a value and at least one check of it")
     judges = compiled(f"gate {name!r}", checks, ())
-    spec = make_spec(check_name("step", name), _verdicts)
+    spec = make_spec(check_name("gate", name), _verdicts)
     named = [check.name for check in judges]
 
     async def begin(value: Any, checks: list[str], strict: bool) -> list[str]:
@@ -83,5 +84,5 @@ def _refusals(judges: tuple[Check, ...], value: Any, strict: str | None) -> list
         if (reason := verdict(check, value, {})) is not None:
             if strict is not None:
                 raise CheckFailed(f"what came to {strict!r}", check.name, reason, raw_of(value))
-            found.append(f"{check.name}: {reason}")
+            found.append(clean(f"{check.name}: {reason}"))
     return found

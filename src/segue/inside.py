@@ -71,7 +71,9 @@ def remaining() -> float | None:
     """Seconds that are left before the deadline of the step or flow that the code is in; None if it has none."""
     here = HERE.get()
     if isinstance(here, Call):
-        return here.left()
+        return here.remaining()
+    if isinstance(here, Beside) and here.identity is not None and here.identity.until is not None:
+        return max(0.0, here.identity.until - time.time())
     inside = place()
     if inside is None or inside.deadline is None:
         return None
@@ -151,8 +153,7 @@ def current_run() -> RunInfo:
     if isinstance(here, Call):
         return RunInfo(here.run.id, here.run.spec.name, here.step, here.attempt)
     if isinstance(here, Beside) and here.identity is not None:
-        run, flow, step, attempt, _ = here.identity
-        return RunInfo(run, flow, step, attempt)
+        return RunInfo(*here.identity[:4])
     inside = place()
     if inside is None:
         raise UsageError("current_run() belongs in a flow, or in a step that a flow has called")

@@ -507,6 +507,14 @@ class Inputs:
         bound.apply_defaults()
         return bound.arguments
 
+    def replaced(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], **values: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments, with some of them given anew."""
+        if not any(name in self._names[: len(args)] for name in values):
+            return args, {**kwargs, **values}
+        return self.arranged({**self._bind(args, kwargs), **values})
+
     def arranged(self, named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments by name, as the function takes them: some only by position."""
         if self.simple:

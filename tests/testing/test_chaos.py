@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segue import gate
 from segue.errors import DeclarationError
 from segue.testing.chaos import Chaos, Faults, HttpError, defect, malform
 
@@ -271,7 +272,7 @@ def test_wrong_delays(wrong: str) -> None:
 
 
 def call_of(attempt: int, run: str = "chaos-7-0001") -> Any:
-    return SimpleNamespace(run=SimpleNamespace(id=run), step="ask", attempt=attempt)
+    return SimpleNamespace(run=SimpleNamespace(id=run), step="ask", attempt=attempt, spec=SimpleNamespace(fn=answer))
 
 
 async def answer() -> str:
@@ -311,3 +312,11 @@ def test_faults_are_told_when_they_strike() -> None:
     meet(chaos, 3)
     assert [struck.attempt for struck in told] == [1, 2, 3]
     assert all(struck.kind == "fail" for struck in told)
+
+
+def test_what_segue_itself_records_as_steps_is_left_alone() -> None:
+    chaos = Chaos(Faults(seed=7, fail=1))
+    call = call_of(1)
+    call.spec.fn = gate
+    assert asyncio.run(chaos.around(call, answer)) == "Paris"
+    assert chaos.struck == chaos.bodies == {}

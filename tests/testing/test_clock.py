@@ -198,9 +198,9 @@ def test_what_polls_for_ever_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None
 
     async def poll() -> None:
         while True:  # noqa: ASYNC110
-            await asyncio.sleep(1)
+            await asyncio.sleep(60)
 
-    with pytest.raises(Deadlock, match=r"moved 1,000 times and it is 2026-01-01 00:16:40: .* in poll"):
+    with pytest.raises(Deadlock, match=r"moved 1,000 times and it is 2026-01-01 16:40:00: .* in poll"):
         run_virtual(poll())
 
 
@@ -209,13 +209,13 @@ def test_tasks_that_are_left_are_cancelled_as_asyncio_run_does() -> None:
 
     async def left() -> None:
         try:
-            await asyncio.sleep(10)
+            await asyncio.sleep(100)
         finally:
             ended.append("left")
 
     async def main() -> str:
         task = asyncio.create_task(left())
-        await asyncio.sleep(1)
+        await asyncio.sleep(10)
         return task.get_name()
 
     assert run_virtual(main())
@@ -264,7 +264,7 @@ def test_a_killed_loop_runs_nothing_any_more_not_even_finally() -> None:
 
     async def body() -> None:
         try:
-            await asyncio.sleep(1)
+            await asyncio.sleep(10)
         finally:
             ended.append("finally")
 

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from segue.cli.chaos import chaos
 from segue.cli.doctor import doctor
 from segue.cli.graph import graph
 from segue.cli.run import run
@@ -37,7 +38,7 @@ def cli() -> None:
     """Durable pipelines: run flows, carry on what was interrupted, and see what happened."""
 
 
-for command in (run, resume, worker, runs, show, graph, doctor):
+for command in (run, resume, worker, runs, show, graph, doctor, chaos):
     cli.add_command(command)
 
 

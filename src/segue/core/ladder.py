@@ -50,6 +50,7 @@ def decide(
     *,
     worth_it: bool,
     left: float | None,
+    left_here: float | None = None,
     chance: float,
     retry_after: float | None = None,
     rung: int = 0,
@@ -62,6 +63,7 @@ def decide(
         attempt: its number on that rung, from 1.
         worth_it: the policy wants to retry this kind of failure.
         left: seconds that remain for all that is still to be tried; None for no limit.
+        left_here: the same for the rung alone.
         rung: which rung it was, 0 for the step itself.
         instant: for each rung of the ladder, whether it takes no time, so that it may be used when none is left.
 
@@ -76,7 +78,7 @@ def decide(
         reason = "retries spent" if retry.retries else "no retry asked for"
     else:
         delay = delay_before(retry, attempt, chance, retry_after)
-        if left is None or delay < left:
+        if all(limit is None or delay < limit for limit in (left, left_here)):
             return Again(delay)
         reason = "no time left"
     for higher in range(rung + 1, len(instant)):

@@ -28,7 +28,7 @@ from segue.runtime.context import HERE, Place
 from segue.runtime.controlled import controlled
 from segue.runtime.controls import BreakerOpen
 from segue.runtime.failures import failure_of, message_of, read_failure, wait_asked
-from segue.runtime.judging import Good, judge, refuse_stale
+from segue.runtime.judging import Good, judge, refuse_large, refuse_stale
 from segue.runtime.keeping import NothingKept, cell_name
 from segue.runtime.notes import PLAIN, Note, pack, unpack
 from segue.runtime.resources import shelf_of_process
@@ -78,6 +78,7 @@ class Call:
         "kwargs",
         "last",
         "lead",
+        "let_in",
         "live",
         "note",
         "over",
@@ -86,6 +87,7 @@ class Call:
         "recorded_input",
         "run",
         "rung",
+        "rung_began",
         "spec",
         "started",
         "step",
@@ -106,7 +108,7 @@ class Call:
         self.future: asyncio.Future[Any] = asyncio.Future(loop=run.loop)
         self.deadline = place.deadline
         self.attempt = self.live = self.rung = self.tries = 0
-        self.began = self.started = 0.0
+        self.began = self.started = self.let_in = self.rung_began = 0.0
         self.task: asyncio.Task[None] | None = None
         self.handle: asyncio.TimerHandle | None = None
         self.stopping: str | None = None  # why the body is being cancelled: "cancelled" or "timeout"
@@ -142,15 +144,19 @@ class Call:
         self.attempt, self.began, self.recorded_input = len(failed), failed[0].started, True
         self.last = last = failures[-1]
         self.rung = last.rung
+        if max(last.then, last.rung) >= len(self.spec.rungs):  # the ladder has become shorter since
+            self._end(Kind.ERROR, encode(last, "failure"))
+            return
         if last.then > last.rung:
             self._climb(last.then)
             return
         self.tries = sum(failure.rung == last.rung for failure in failures)
+        self.rung_began = next(e.started for e, f in zip(failed, failures, strict=True) if f.rung == last.rung)
         self.lead = self.spec.rungs[self.rung].spec or self.spec if self.rung else self.spec
         self._after_failure(last, None, again_at=failed[-1].ended)
 
     def _climb(self, rung: int) -> None:
-        self.rung, self.tries = rung, 0
+        self.rung, self.tries, self.rung_began = rung, 0, 0.0
         self.lead = self.spec.rungs[rung].spec or self.spec
         self._attempt()
 
@@ -170,12 +176,13 @@ class Call:
         self.started = run.engine.clock()
         if not self.began:
             self.began = self.started
+        if not self.rung_began:
+            self.rung_began = self.started
         self._in_task(self._body(self.attempt) if self.rung == 0 else self._other_body(self.attempt))
         lead = self.lead
-        if lead.limits is not None:
-            self._limit(whole=True)  # the wait to be let in is not the attempt's time, but the step's
-        elif lead.limited and (not lead.uses or lead.form == "process"):
-            self._limit()
+        if (lead.limited or self.spec.limited) and not self.spec.instant[self.rung]:
+            # the wait to be let in, or for a shared model to be loaded, is not the attempt's time, but the step's
+            self._limit(whole=lead.limits is not None or (bool(lead.uses) and lead.form != "process"))
         if run.engine.watchers:
             run.engine.tell("attempt", run, step=self.step, attempt=self.attempt, input=self.input, rung=self.rung)
 
@@ -187,13 +194,23 @@ class Call:
             until = self.began + total if until is None else min(until, self.began + total)
         return None if until is None else max(0.0, until - self.run.engine.clock())
 
+    def remaining(self) -> float | None:
+        """Seconds that remain for this attempt; None for no limit."""
+        attempt, left = self.lead.timeout.attempt, self.left()
+        if attempt is None:
+            return left
+        here = max(0.0, (self.let_in or self.started) + attempt - self.run.engine.clock())
+        return here if left is None else min(here, left)
+
     def _limit(self, *, whole: bool = False) -> None:
         """Start the clock of the attempt; ``whole``: only that of all attempts."""
         self._clear()
-        limit, total = None if whole else self.lead.timeout.attempt, self.spec.timeout.total
-        if total is not None:
-            left = max(0.0, self.began + total - self.run.engine.clock())
-            limit = left if limit is None else min(limit, left)
+        now = self.let_in = self.run.engine.clock()
+        totals = ((self.spec.timeout.total, self.began), (self.lead.timeout.total, self.rung_began))
+        limits = [max(0.0, began + total - now) for total, began in totals if total is not None]
+        if not whole and self.lead.timeout.attempt is not None:
+            limits.append(self.lead.timeout.attempt)
+        limit = min(limits, default=None)
         if limit is not None:
             self.handle = self.run.engine.ambient.call_later(limit, self._stop, "timeout")
 
@@ -207,29 +224,32 @@ class Call:
     async def _body(self, attempt: int) -> None:
         """An attempt of the step itself."""
         self.entered = True
-        spec, kwargs = self.spec, self.kwargs
+        spec, args, kwargs = self.spec, self.args, self.kwargs
         try:
+            if len(self.input) > SPILL:
+                await self._spilled(self.input)
             if self.deadline is not None or spec.timeout.minimum is not None:
                 self._refuse_late()
             if spec.checks:
                 refuse_stale(spec, self._inputs(), self.started)
             if spec.feedback and self.last is not None:
-                kwargs = {**kwargs, "feedback": str(self.last)}
-            if self.run.cautious or len(self.input) > SPILL:
-                await self._prepare()
-            value = await self._called(spec, self.args, kwargs)
+                args, kwargs = spec.inputs.replaced(args, kwargs, feedback=str(self.last))
+            if self.run.cautious:
+                await self._trace()
+            value = await self._called(spec, args, kwargs)
             if self.live != attempt:  # it was given up, and another attempt may be under way
                 return
             if self.stopping == "timeout":
                 raise TimeoutError
             if self.handle is not None:
                 self._clear()  # it was in time, however long the record of it takes
-            if not spec.owns_arguments:
-                self._check_unchanged()
             if spec.retry.if_result is not None:
                 refuse_unwanted(spec.retry, value)
-            data = self._judged(spec, value)
+            data = self._judged(spec, value, self._inputs() if spec.checks else {})
+            if not spec.owns_arguments:
+                self._check_unchanged()
             if len(data) > SPILL:
+                refuse_large(spec, data)
                 data = await self._spilled(data)
         except BaseException as error:
             if self.live == attempt:
@@ -242,6 +262,7 @@ class Call:
         """An attempt on a higher rung: a fallback, a kept value, a constant."""
         self.entered = True
         rung = self.spec.rungs[self.rung]
+        inputs: dict[str, Any] = {}
         self.note = Note(rung.source, self.rung, rung.name)
         try:
             if rung.source == "cached":
@@ -250,13 +271,20 @@ class Call:
                 value = rung.value
             else:
                 self._refuse_late()
-                value = await self._fallback(rung.spec, rung.taken or ())
+                inputs = self._inputs()
+                inputs = {**rung.defaults, **{name: inputs[name] for name in rung.taken or () if name in inputs}}
+                value = await self._fallback(rung.spec, inputs)
+                inputs = rung.spec.inputs.named(*rung.spec.inputs.arranged(inputs))
             if self.live != attempt:
                 return
             if self.stopping == "timeout":
                 raise TimeoutError
             self._clear()
-            data = self._judged(rung.spec, value)
+            if rung.spec is not None and rung.spec.retry.if_result is not None:
+                refuse_unwanted(rung.spec.retry, value)
+            data = self._judged(rung.spec, value, inputs)
+            if rung.spec is not None and not self.spec.owns_arguments:
+                self._check_unchanged()
             if len(data) > SPILL:
                 data = await self._spilled(data)
         except BaseException as error:
@@ -266,22 +294,21 @@ class Call:
         if not self.over:
             self._end_well(data)
 
-    async def _fallback(self, spec: StepSpec, taken: tuple[str, ...]) -> Any:
-        inputs = self._inputs()
-        kwargs: dict[str, Any] = {name: inputs[name] for name in taken if name in inputs}
+    async def _fallback(self, spec: StepSpec, inputs: dict[str, Any]) -> Any:
+        args, kwargs = spec.inputs.arranged(inputs)
         if spec.checks:
-            refuse_stale(spec, spec.inputs.named((), kwargs), self.started)
+            refuse_stale(spec, spec.inputs.named(args, kwargs), self.started)
         if spec.feedback and self.last is not None:
-            kwargs["feedback"] = str(self.last)
+            args, kwargs = spec.inputs.replaced(args, kwargs, feedback=str(self.last))
         if self.run.cautious:
-            await self._prepare()
-        return await self._called(spec, *spec.inputs.arranged(kwargs))
+            await self._trace()
+        return await self._called(spec, args, kwargs)
 
     async def _called(self, spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if spec.uses and spec.form != "process":
             kwargs = {**await self._resources(spec), **kwargs}
-            if spec.limited:
-                self._limit()  # loading a shared model is not the step's time
+            if (spec.limited or self.spec.limited) and spec.limits is None:
+                self._limit()
         if crashpoints.armed:
             crashpoints.reach("before-body")
         around = self.run.engine.around
@@ -300,7 +327,7 @@ class Call:
     def _inputs(self) -> dict[str, Any]:
         return self.spec.inputs.named(self.args, self.kwargs)
 
-    def _judged(self, rung: StepSpec | None, value: Any) -> bytes:
+    def _judged(self, rung: StepSpec | None, value: Any, inputs: dict[str, Any]) -> bytes:
         if rung is self.spec and self.spec.plain and type(value) in _FIXED:
             try:
                 data, self.value = self.spec.output.encode(value)
@@ -308,10 +335,10 @@ class Call:
             except Unstorable as error:
                 if not error.mismatch:
                     raise
-        good: Good = judge(self.spec, rung, value, self._inputs() if rung is not None and rung.checks else {})
+        good: Good = judge(self.spec, rung, value, inputs)
         self.value = good.value
         if good.confidence is not None or good.lenient:
-            self.note = self.note._replace(confidence=good.confidence, lenient=good.lenient)
+            self.note = self.note._replace(confidence=good.confidence, lenient=self.note.lenient + good.lenient)
         return good.data
 
     # Kept values
@@ -320,8 +347,10 @@ class Call:
         """Take a kept value instead of calling the step, if there is one that is young enough."""
         self.began = self.started = self.run.engine.clock()
         try:
+            if len(self.input) > SPILL:
+                await self._spilled(self.input)
             value = await self._kept(self.spec.memo)
-            data = self._judged(None, value)
+            data = self._judged(None, value, {})
             if len(data) > SPILL:
                 data = await self._spilled(data)
         except asyncio.CancelledError as error:
@@ -374,14 +403,11 @@ class Call:
             name: await (engine if used.scope == "worker" else process).get(used) for name, used in spec.uses.items()
         }
 
-    async def _prepare(self) -> None:
-        """What must be on disk before the body runs: a long input, and a trace if the last worker died."""
+    async def _trace(self) -> None:
+        """The last worker died: let it be known which step was running, if this one does."""
         run = self.run
-        if len(self.input) > SPILL:
-            await self._spilled(self.input)
-        if run.cautious:
-            run.submit(Kind.START, self.step, self.attempt, self.started, self._unrecorded_input(), None)
-            await run.durable()
+        run.submit(Kind.START, self.step, self.attempt, self.started, self._unrecorded_input(), None)
+        await run.durable()
 
     async def _spilled(self, data: bytes) -> bytes:
         return await self.run.engine.spilled(data)
@@ -405,10 +431,10 @@ class Call:
     def _timed_out(self, note: str) -> None:
         total, attempt = self.spec.timeout.total, self.lead.timeout.attempt
         spent = self.run.engine.clock() - self.began
-        if total is not None and spent >= total:
+        if total is not None and (attempt is None or spent >= total - 0.001):
             said = f"no result within {total:g} s, all attempts together"
         else:
-            said = f"no result within {attempt or 0:g} s"
+            said = f"no result within {attempt or self.lead.timeout.total or 0:g} s"
         if note:
             log.warning("step %r of run %s: %s, and %s", self.step, self.run.id, said, note)
         error = TimeoutError(said)
@@ -431,6 +457,7 @@ class Call:
             self.tries,
             worth_it=spec.rungs[self.rung].spec is not None and self._worth_it(error),
             left=self.left(),
+            left_here=self._left_here(now),
             chance=run.engine.chance(),
             retry_after=failure.retry_after if error is None else wait_asked(error),
             rung=self.rung,
@@ -441,18 +468,24 @@ class Call:
             return
         self._clear()
         then = verdict.rung if isinstance(verdict, Climb) else self.rung
+        self.last = failure = failure._replace(then=then)
         if again_at is None:
-            data = encode(failure._replace(then=then), "failure")
+            data = encode(failure, "failure")
             run.submit(Kind.ATTEMPT, self.step, self.attempt, self.started, self._unrecorded_input(), data)
             again_at = now
         if isinstance(verdict, Again):
             wait = max(0.0, again_at + verdict.delay - now)
+            self.task, self.entered = None, False
             self._tell_retry(failure, verdict.delay)
             self.handle = run.engine.ambient.call_later(wait, self._attempt)
         else:
             self._tell_retry(failure, 0.0)
             self._climb(verdict.rung)
         run.wake()
+
+    def _left_here(self, now: float) -> float | None:
+        total = self.lead.timeout.total if self.rung else None
+        return None if total is None else max(0.0, self.rung_began + total - now)
 
     def _worth_it(self, error: BaseException | None) -> bool:
         """Whether another attempt on this rung may do better."""

@@ -46,6 +46,8 @@ class Identity(NamedTuple):
     step: str
     attempt: int
     key: str
+    until: float | None = None
+    """When its time is up, in seconds since the epoch."""
 
 
 class Beside:

@@ -40,23 +40,39 @@ def judge(declared: StepSpec, rung: StepSpec | None, value: Any, inputs: Mapping
     Raises:
         InvalidResult, Unstorable, CheckFailed: it does not pass; the message says what came.
     """
-    raw, lenient = value, ()
-    if rung is not None and rung.parse and isinstance(value, str | bytes):
-        value, lenient = _parsed(declared, value)
-    data, back = _typed(declared.output, value, raw)
-    if len(data) > LARGEST:
-        raise Unstorable(
-            declared.output.where, "$", f"it takes {len(data):,} bytes, {LARGEST:,} are allowed: use segue.File"
-        )
+    raw = value
+    data, back, lenient = fitted(declared, rung, value)
     confidence = confidence_of(back) if type(back) not in _BARE else None
-    for check in rung.checks if rung is not None else ():
-        if check.early:
-            continue
+    checks = [check for check in rung.checks if not check.early] if rung is not None else []
+    for check in checks:
         if isinstance(check.judge, Confident):
             confidence = check.judge.confidence(back)
         if (reason := verdict(check, back, inputs)) is not None:
             raise CheckFailed(declared.output.where, check.name, reason, raw_of(raw))
+    if checks and type(back) not in _BARE:
+        back = declared.output.decode(data)  # a check may have changed the one it saw
     return Good(data, back, confidence, lenient)
+
+
+def fitted(declared: StepSpec, rung: StepSpec | None, value: Any) -> tuple[bytes, Any, tuple[str, ...]]:
+    """A result as the declared type: encoded, as it will come back, and what was overlooked when it was parsed.
+
+    Raises:
+        InvalidResult, Unstorable: it does not fit.
+    """
+    raw, lenient = value, ()
+    if rung is not None and rung.parse and isinstance(value, str | bytes):
+        value, lenient = _parsed(declared, value)
+    data, back = _typed(declared.output, value, raw)
+    refuse_large(declared, data)
+    return data, back, lenient
+
+
+def refuse_large(declared: StepSpec, data: bytes) -> None:
+    """Raise if an encoded result is larger than any may be."""
+    if len(data) > LARGEST:
+        said = f"it takes {len(data):,} bytes, and {LARGEST:,} are allowed: return a segue.File"
+        raise Unstorable(declared.output.where, "$", said)
 
 
 def refuse_stale(spec: StepSpec, inputs: Mapping[str, Any], now: float) -> None:

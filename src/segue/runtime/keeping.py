@@ -16,10 +16,10 @@ class NothingKept(SegueError):
 
 def cell_name(spec: StepSpec, inputs: Mapping[str, Any]) -> str:
     """The cell of a step's good values for these inputs: the same in every run, process and version of the flow."""
-    key: Any = dict(inputs)
+    key: Any = {"inputs": dict(inputs)}
     declared, taken = spec.keep if spec.keep is not None else (None, ())
     if isinstance(declared, str):
-        key = read(inputs, declared)
+        key = {declared: read(inputs, declared)}
     elif declared is not None:
-        key = declared(**{name: inputs[name] for name in taken})
+        key = {"key": declared(**{name: inputs[name] for name in taken})}
     return f"kept/{module_of(spec.fn)}.{spec.name}/{spec.version}/{digest(key)}"

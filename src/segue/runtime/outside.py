@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from segue.core.ladder import Again, Climb, GiveUp, decide
-from segue.errors import CheckFailed
+from segue.errors import CheckFailed, DeadlineTooClose, UnawaitedCall, Unstorable
 from segue.outcomes import Outcome, missing
 from segue.runtime.calls import UnwantedResult, refuse_unwanted, worth_it
 from segue.runtime.controlled import controlled
@@ -63,6 +63,8 @@ async def outcome_outside(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[st
 def _worth_it(spec: StepSpec, error: Exception, *, last: bool) -> bool:
     if (isinstance(error, CheckFailed) and error.early) or (isinstance(error, BreakerOpen) and not last):
         return False
+    if isinstance(error, Unstorable | UnawaitedCall | DeadlineTooClose | NothingKept):
+        return False
     return isinstance(error, UnwantedResult) or worth_it(spec.retry, error)
 
 
@@ -81,17 +83,21 @@ async def _attempt(
     last: Exception | None,
 ) -> Good:
     inputs = spec.inputs.named(args, kwargs) if at or spec.checks else {}
+    if rung.spec is not None:
+        _refuse_late(rung.spec, _left(spec, began))
     if rung.source == "cached":
         raise NothingKept("a step called outside a flow has no store to take an earlier result from")
     if rung.spec is None:
         return judge(spec, None, rung.value, {})
     called = rung.spec
     if at:
-        args, kwargs = called.inputs.arranged({name: inputs[name] for name in rung.taken or () if name in inputs})
+        given = {name: inputs[name] for name in rung.taken or () if name in inputs}
+        args, kwargs = called.inputs.arranged({**rung.defaults, **given})
+        inputs = called.inputs.named(args, kwargs)
     if called.checks:
         refuse_stale(called, called.inputs.named(args, kwargs), time.time())
     if called.feedback and last is not None:
-        kwargs = {**kwargs, "feedback": f"{type(last).__name__}: {last}"}
+        args, kwargs = called.inputs.replaced(args, kwargs, feedback=f"{type(last).__name__}: {last}")
     uses = _unfilled(called, args, kwargs) if called.uses and called.form != "process" else {}
     if uses:
         kwargs = {**kwargs, **await shelf_of_process().all(uses)}
@@ -109,6 +115,12 @@ async def _attempt(
     if spec.ordinary:  # nothing but the function: what it returns is not even looked at
         return Good(b"", value, None, ())
     return judge(spec, called, value, inputs)
+
+
+def _refuse_late(spec: StepSpec, left: float | None) -> None:
+    minimum = spec.timeout.minimum
+    if left is not None and minimum is not None and left < minimum:
+        raise DeadlineTooClose(f"the attempt was not begun: {left:.3g} s remain; {spec.name!r} needs {minimum:g} s")
 
 
 def _start(clock: asyncio.Timeout, limit: float | None) -> None:

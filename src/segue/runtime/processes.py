@@ -11,6 +11,7 @@ import importlib.util
 import multiprocessing
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ from segue.runtime.call import Call
 from segue.runtime.calls import worth_it
 from segue.runtime.context import HERE, Beside, Identity
 from segue.runtime.failures import StepProcessError, failure_of, read_failure
+from segue.runtime.judging import fitted
 from segue.runtime.registry import step_of
 from segue.runtime.resources import shelf_of_process
 from segue.runtime.spec import Location, StepSpec
@@ -60,7 +62,10 @@ async def in_process(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, An
     identity = None
     if isinstance(here, Call):
         run = here.run
-        identity = (run.id, run.spec.name, here.step, here.attempt, run.idempotency_key(here.step, here.rung))
+        left = here.remaining()
+        until = None if left is None else time.time() + left
+        key = run.idempotency_key(here.step, here.rung)
+        identity = (run.id, run.spec.name, here.step, here.attempt, key, until)
     future = _shared_pool().schedule(_serve, args=(tuple(source_of(spec.fn)), input, root, identity))
     try:
         good, data, again = await asyncio.wrap_future(cast("Any", future))
@@ -73,6 +78,8 @@ async def in_process(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, An
             raise ProcessDied(f"the process of step {spec.name!r} died (exit code {code})") from None
         raise
     if good:
+        if again and isinstance(here, Call):
+            here.note = here.note._replace(lenient=tuple(again))
         return spec.output.decode(data)
     raise StepProcessError(read_failure(data), again)
 
@@ -84,25 +91,31 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _serve(
-    source: tuple[str, str, str], input: bytes, root: str, identity: tuple[str, str, str, int, str] | None
-) -> tuple[bool, bytes, bool]:
-    """In the child: find the function, call it, answer in bytes."""
+    source: tuple[str, str, str], input: bytes, root: str, identity: tuple[str, str, str, int, str, float | None] | None
+) -> tuple[bool, bytes, Any]:
+    """In the child: find the function, call it, answer in bytes.
+
+    Returns:
+        Whether it went well; the result or the failure; what was overlooked in its text, or whether to try again.
+    """
     spec = None
     try:
         spec = _find(Location(*source))
         args, kwargs = spec.inputs.decode(input)
         known = Identity(*identity) if identity is not None else None
         HERE.set(Beside(Artifacts(Path(root)), known) if root else None)
-        return True, _loop().run_until_complete(_call(spec, args, kwargs)), False
+        data, lenient = _loop().run_until_complete(_call(spec, args, kwargs))
+        return True, data, lenient
     except BaseException as error:
         return False, encode(failure_of(error), "failure"), spec is not None and worth_it(spec.retry, error)
 
 
-async def _call(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+async def _call(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, tuple[str, ...]]:
     value = spec.fn(*args, **{**await shelf_of_process().all(spec.uses), **kwargs})
     if asyncio.iscoroutine(value):
         value = await value
-    return spec.output.encode(value)[0]
+    data, _, lenient = fitted(spec, spec, value)
+    return data, lenient
 
 
 def _find(source: Location) -> StepSpec:

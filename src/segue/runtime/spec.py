@@ -6,7 +6,8 @@ import hashlib
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from segue.checks import Check
@@ -37,6 +38,7 @@ class Rung(NamedTuple):
         value: the constant.
         max_age: of a cached value, in seconds.
         instant: it takes no time.
+        defaults: arguments that the step does not have.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Rung(NamedTuple):
     value: Any = None
     max_age: float | None = None
     instant: bool = False
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
 
 class Keep(NamedTuple):

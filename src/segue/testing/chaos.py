@@ -217,7 +217,7 @@ class Chaos:
         self.bodies[where] = self.bodies.get(where, 0) + 1
         value = await real()
         if plan.error is not None:
-            self._note(where, "fail", f"{_name_of(plan.error)}, after the effect")
+            self._note(where, "fail", f"{_name_of(plan.error)} after the effect")
             raise plan.error
         if plan.malform:
             kind, value = defect(value, self.faults.chance("defect", *where))

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import functools
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, cast
@@ -371,6 +372,7 @@ class Env:
             result=self._result(row) if row.status is Status.COMPLETED else None,
             now=self.now,
             children=lambda child: self._look(life, child),
+            order=lambda step: self._world.began.get((id, step), math.inf),
             crashes=self._deaths.get(id, 0),
             waits=_waits(life, row),
             unused=unused,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from segue.errors import UsageError
 from segue.testing.chaos import Faults
+from segue.testing.kept import Kept
 from segue.testing.report import Invariant, Report, RunReport, judge
 from segue.testing.trial import Arguments, Trial
 
@@ -39,14 +40,15 @@ def experiment(
     """
     checks, arguments = named(invariants), arguments_of(input)
     began = time.monotonic()
-    first = Trial(flow.spec, arguments, without(faults), 0)
-    clean = judge(first.run(), flow.name, checks)
     done: list[RunReport] = []
-    for number in numbers_of(runs, only):
-        trial = Trial(flow.spec, arguments, faults, number, first.left, first.world.now)
-        done.append(judge(trial.run(), flow.name, checks))
-        if progress is not None:
-            progress(done[-1])
+    with Kept() as kept:
+        first = Trial(flow.spec, arguments, without(faults), 0, kept)
+        clean = judge(first.run(), flow.name, checks)
+        for number in numbers_of(runs, only):
+            trial = Trial(flow.spec, arguments, faults, number, kept, first.left, first.world.now)
+            done.append(judge(trial.run(), flow.name, checks))
+            if progress is not None:
+                progress(done[-1])
     return Report(flow.name, faults, clean, tuple(done), time.monotonic() - began)
 
 

@@ -1,12 +1,13 @@
-"""An experiment in real time: a worker process executes the runs, and is killed by ``SIGKILL`` when the seed says so."""
+"""An experiment in real time: a worker process executes the runs, and is killed when the seed says so."""
 
 import asyncio
 import json
-import logging
+import os
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from segue.core.lifecycle import OPEN, Status
-from segue.errors import RunFailed, SegueError, UsageError
+from segue.errors import RunFailed, SegueError, UnknownRun, UsageError
 from segue.runtime.engine import Engine
 from segue.runtime.tickets import Options, Ticket
 from segue.stores.base import Query, Row
@@ -72,13 +73,14 @@ class Worker:
         false_starts = 0
         while True:
             pipe = asyncio.subprocess.PIPE
-            process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe)
+            # apart from the terminal, whose Ctrl-C is for us
+            process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=pipe, stdout=pipe, start_new_session=True
+            )
             try:
                 opened = await self._listen(process)
             finally:
-                if process.returncode is None:
-                    with suppress(ProcessLookupError):
-                        process.kill()
+                _kill(process)
                 await process.wait()
                 if process.stdin is not None:
                     process.stdin.close()
@@ -105,9 +107,16 @@ class Worker:
                 self.bodies[run, step, attempt] += 1
             elif what == "entry":
                 self.entries += 1
-                if self.faults.hits("kill", self.entries) and process.returncode is None:
-                    process.kill()
+                if self.faults.hits("kill", self.entries):
+                    _kill(process)
         return opened
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    # process.kill() would first poll, and so take the exit status from asyncio, which then complains
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 class Ordeal:
@@ -126,6 +135,7 @@ class Ordeal:
         self.checks, self.progress = checks, progress
         self.concurrency, self.patience, self.logs = 64, PATIENCE, False
         self.ended = 0
+        self.ends = asyncio.Condition()
 
     async def run(self, url: str, numbers: Sequence[int]) -> tuple[RunReport, list[RunReport], int]:
         """The clean run, the others, and how many workers died."""
@@ -144,31 +154,38 @@ class Ordeal:
         left = await engine.store.find(Query(status=OPEN, limit=1))
         known = await engine.store.find(Query(text=self.faults.run_id(0).rpartition("-")[0], limit=1))
         if left or known:
-            what = f"unfinished runs, as {left[0].id}" if left else f"runs of an experiment with seed {self.faults.seed}"
+            what = (
+                f"unfinished runs, as {left[0].id}" if left else f"runs of an experiment with seed {self.faults.seed}"
+            )
             raise UsageError(f"{engine.store.url} holds {what}: chaos needs a store of its own")
 
     async def _all(self, engine: Engine, worker: Worker, numbers: Sequence[int]) -> list[RunReport]:
         self.ended = 0
         tasks = {number: asyncio.create_task(self._one(engine, worker, number, len(numbers))) for number in numbers}
-        waiting = set(tasks.values())
+        try:
+            await self._until_over(engine, worker, tasks.values())
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+        return [
+            task.result() if not task.cancelled() else await self._told(engine, worker, number)
+            for number, task in tasks.items()
+        ]
+
+    async def _until_over(self, engine: Engine, worker: Worker, tasks: Iterable["asyncio.Task[RunReport]"]) -> None:
+        """Wait until all runs are over, or nothing moves them any more."""
+        waiting = set(tasks)
         worker.news = time.monotonic()
         while waiting:
-            done, waiting = await asyncio.wait(
-                {*waiting, worker.failed}, timeout=0.5, return_when=asyncio.FIRST_COMPLETED
-            )
-            waiting.discard(worker.failed)
+            ended = [*waiting, worker.failed]
+            done, _ = await asyncio.wait(ended, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
                 worker.news = time.monotonic()
+            waiting = {task for task in waiting if not task.done()}
             if waiting and time.monotonic() - worker.news > self.patience and not await self._timed(engine):
-                break
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        return [
-            task.result() if not task.cancelled() else await self._told(engine, worker, number, acknowledged=True)
-            for number, task in tasks.items()
-        ]
+                return
 
     async def _timed(self, engine: Engine) -> bool:
         """Whether a run waits for a moment that will come."""
@@ -178,20 +195,23 @@ class Ordeal:
 
     async def _one(self, engine: Engine, worker: Worker, number: int, of: int) -> RunReport:
         id = self.faults.run_id(number)
-        ticket = await self._start(engine, id)
+        end = asyncio.ensure_future(_end_of(await self._start(engine, id)))
         duplicates, twice = 0, ""
-        if number and self.faults.hits("duplicate", id):
-            moment = self.faults.chance("again", id).random() * of / 2
-            while self.ended < moment and not ticket.done:
-                await asyncio.sleep(0.05)
-            again, duplicates = await self._start(engine, id), 1
-            first, second = await _end_of(ticket), await _end_of(again)
-            if first != second:
-                twice = f"started twice, it ended as {first:.200} and as {second:.200}"
-        else:
-            await _end_of(ticket)
-        self.ended += 1
-        report = await self._told(engine, worker, number, acknowledged=True, duplicates=duplicates, twice=twice)
+        try:
+            if number and self.faults.hits("duplicate", id):
+                moment = self.faults.chance("again", id).random() * of / 2
+                async with self.ends:
+                    await self.ends.wait_for(lambda: self.ended >= moment or end.done())
+                duplicates, second = 1, await _end_of(await self._start(engine, id))
+                if second != (first := await end):
+                    twice = f"started twice, it ended as {first:.200} and as {second:.200}"
+            await end
+        finally:
+            end.cancel()
+        async with self.ends:
+            self.ended += 1
+            self.ends.notify_all()
+        report = await self._told(engine, worker, number, duplicates=duplicates, twice=twice)
         if number and self.progress is not None:
             self.progress(report)
         return report
@@ -201,7 +221,7 @@ class Ordeal:
         return await engine.launch(self.flow.spec, args, dict(kwargs), Options(id=id), wait=True)
 
     async def _told(
-        self, engine: Engine, worker: Worker, number: int, *, acknowledged: bool, duplicates: int = 0, twice: str = ""
+        self, engine: Engine, worker: Worker, number: int, *, duplicates: int = 0, twice: str = ""
     ) -> RunReport:
         id = self.faults.run_id(number)
         loaded = await engine.store.load(id)
@@ -215,7 +235,6 @@ class Ordeal:
             id,
             row,
             entries,
-            acknowledged=acknowledged,
             stuck="" if row is None or row.status is not Status.RUNNING else f"nothing for {self.patience:g} s",
             twice=twice,
             duplicates=duplicates,
@@ -237,7 +256,7 @@ async def _family(engine: Engine, row: Row) -> dict[str, int]:
 async def _end_of(ticket: Ticket) -> str:
     try:
         return repr(await ticket.result())
-    except RunFailed as failed:
+    except (RunFailed, UnknownRun) as failed:
         return str(failed)
 
 
@@ -263,6 +282,10 @@ def ordeal(
         store: where the runs are kept; by default nowhere, when it is over.
         patience: seconds without news after which what is left is stuck.
         logs: let the workers log.
+
+    Raises:
+        SegueError: the worker process ends by itself as it begins.
+        UsageError: the store holds other runs.
     """
     began = time.monotonic()
     numbers = numbers_of(runs, only)
@@ -272,8 +295,3 @@ def ordeal(
         url = store or f"sqlite:{Path(folder, 'runs.db')}?durability=process"
         clean, reports, deaths = asyncio.run(work.run(url, numbers))
     return Report(flow.name, faults, clean, tuple(reports), time.monotonic() - began, deaths, fake_time=False)
-
-
-def quiet() -> None:
-    """What engines say of dying workers is no news here."""
-    logging.getLogger("segue").addHandler(logging.NullHandler())

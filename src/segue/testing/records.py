@@ -60,9 +60,10 @@ class RunRecord:
         result: what the flow returned, as its annotation says; None unless it completed.
         error: why it failed or was cancelled.
         steps: in the order in which they began, without timers.
+        created: when, in seconds since the epoch, in virtual time.
         took: how long it took, in seconds of virtual time; so far, if it has not ended.
         crashes: how often its process died under it.
-        waits: the steps that it waits for, by identity, if it has not ended.
+        waits: if it has not ended, the steps that it waits for, by identity; or why it has left memory.
         unused: steps that were faked and that it never called.
 
     >>> record = env.run(order, 42)
@@ -76,6 +77,7 @@ class RunRecord:
     result: Any
     error: Failure | None
     steps: tuple[StepRecord, ...]
+    created: float
     took: float
     crashes: int = 0
     waits: tuple[str, ...] = ()
@@ -202,19 +204,28 @@ def record_of(
     result: Any,
     now: float,
     children: Callable[[str], "RunRecord | None"],
+    order: Callable[[str], float],
     crashes: int,
     waits: tuple[str, ...],
     unused: tuple[str, ...],
 ) -> RunRecord:
-    """A run as its journal tells it, with what only the test's environment knows."""
+    """A run as its journal tells it, with what only the test's environment knows.
+
+    Args:
+        order: of two steps that began at the same moment, which was first: by identity.
+    """
     row = told.row
-    began = row.created
-    steps = tuple(_step(step, began, now, children) for step in told.steps if step.kind != "timer")
-    took = _rounded((row.ended if row.ended is not None else now) - began)
-    return RunRecord(row.id, row.flow, str(row.status), result, told.error, steps, took, crashes, waits, unused)
+    steps = [_step(step, row.created, now, children) for step in told.steps if step.kind != "timer"]
+    steps.sort(key=lambda step: (step.started, order(step.id)))
+    took = _rounded((row.ended if row.ended is not None else now) - row.created)
+    return RunRecord(
+        row.id, row.flow, str(row.status), result, told.error, tuple(steps), row.created, took, crashes, waits, unused
+    )
 
 
-def _step(step: TimelineStep, began: float, now: float, children: Callable[[str], "RunRecord | None"]) -> StepRecord:
+def _step(step: TimelineStep, created: float, now: float, children: Callable[[str], "RunRecord | None"]) -> StepRecord:
+    child = None if step.run is None else children(step.run)
+    started = step.started if child is None else child.created  # a parent that came back asks for its child anew
     ended = step.ended if step.ended is not None else now
     tried = [attempt.by or step.name for attempt in step.attempts]
     return StepRecord(
@@ -229,9 +240,9 @@ def _step(step: TimelineStep, began: float, now: float, children: Callable[[str]
         step.note.source,
         step.note.rung,
         tuple(dict.fromkeys(tried)),
-        _rounded(ended - step.started),
-        _rounded(step.started - began),
-        children(step.run) if step.run is not None else None,
+        _rounded(ended - started),
+        _rounded(started - created),
+        child,
     )
 
 

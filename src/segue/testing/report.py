@@ -135,6 +135,7 @@ class Report:
         clean: the run without any fault, made first.
         runs: the others, by number.
         took: seconds, by the clock on the wall.
+        killed: workers that died and were not one run's alone.
     """
 
     flow: str
@@ -142,6 +143,7 @@ class Report:
     clean: RunReport
     runs: tuple[RunReport, ...]
     took: float = 0.0
+    killed: int = 0
     fake_time: bool = True
 
     @property
@@ -193,7 +195,7 @@ class Report:
         for run in self.runs:
             for struck in run.struck:
                 counts.setdefault(struck.kind, Counter())[struck.what] += 1
-        killed = {"kill": {"worker": sum(run.deaths for run in self.runs)}}
+        killed = {"kill": {"worker": self.killed + sum(run.deaths for run in self.runs)}}
         twice = {"duplicate": {"start": sum(run.duplicates for run in self.runs)}}
         found = {kind: dict(sorted(whats.items())) for kind, whats in counts.items()} | twice | killed
         return {kind: whats for kind, whats in sorted(found.items()) if sum(whats.values())}
@@ -249,7 +251,8 @@ def place_of(record: RunRecord) -> Place:
             return place_of(last.child)
         if last is not None and last.error is not None:
             return Place(record.flow, last.name, last.error.type, last.error.message)
-    return Place(record.flow, "", error.type, error.message)
+    lost = [step.name for step in record.steps if step.status == "lost"] if error.type == "WorkerLost" else []
+    return Place(record.flow, lost[-1] if lost else "", error.type, error.message)
 
 
 def rungs_of(entries: Sequence[Entry]) -> dict[str, int]:

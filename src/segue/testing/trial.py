@@ -23,6 +23,7 @@ from segue.stores.artifacts import Artifacts
 from segue.stores.base import Query, Row, Store
 from segue.testing.chaos import Chaos, Faults
 from segue.testing.clock import START, Deadlock
+from segue.testing.kept import Kept
 from segue.testing.records import RunRecord, record_of
 from segue.testing.report import Facts, Ran
 from segue.testing.world import Life, Trap, World
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 Cells = Sequence[tuple[Any, ...]]
+Began = Mapping[tuple[str, str], int]
 
 PATIENCE = 60.0
 """Real seconds that a run may take."""
@@ -59,6 +61,8 @@ class Trial:
     """One run, from its start to where nothing moves it any more.
 
     Args:
+        number: 0 for the clean run, which comes first.
+        kept: the slow resources that all runs share.
         cells: the kept values that the clean run has left.
         now: when it begins.
 
@@ -72,18 +76,20 @@ class Trial:
         arguments: Arguments,
         faults: Faults,
         number: int,
+        kept: Kept,
         cells: Cells = (),
         now: float = START,
     ) -> None:
         self.spec, self.arguments, self.faults, self.number = spec, arguments, faults, number
+        self.kept = kept
         self.id = faults.run_id(number)
         self.chaos = Chaos(faults)
         self.world = World(
             faults.chance("jitter", self.id).getrandbits(62),
             now,
             self.chaos.around,
-            lambda resource: None,
-            traps_of(faults, self.id),
+            kept.stand_in,
+            traps=traps_of(faults, self.id),
         )
         self.world.disk.db.executemany("insert into cells values(?, ?, ?, ?)", cells)
         self.acknowledged = False
@@ -119,6 +125,8 @@ class Trial:
             late.set()
             return True
 
+        if not self.number:
+            self.kept.watch(life.engine.shelf)
         life.loop.before_jump.append(too_late)
         still = life.loop.stillness()
         work, waits = asyncio.ensure_future(self._work(life.engine)), asyncio.ensure_future(late.wait())
@@ -189,7 +197,9 @@ class Trial:
             duplicates=self.duplicates,
             struck=tuple(self.chaos.struck),
         )
-        return facts if row is None else await facts_of(facts, store, row, self.spec, artifacts, self.world.now)
+        if row is None:
+            return facts
+        return await facts_of(facts, store, row, self.spec, artifacts, self.world.now, self.world.began)
 
 
 def _at_once(coro: Coroutine[Any, Any, T]) -> T:
@@ -219,9 +229,15 @@ def _pending(engine: Engine) -> str:
 # For both kinds of time
 
 
-async def facts_of(facts: Facts, store: Store, row: Row, spec: FlowSpec, artifacts: Artifacts, now: float) -> Facts:
-    """The facts, with the run as the store tells it."""
-    record = await _record(store, row, facts.entries, artifacts, now)
+async def facts_of(
+    facts: Facts, store: Store, row: Row, spec: FlowSpec, artifacts: Artifacts, now: float, began: Began | None = None
+) -> Facts:
+    """The facts, with the run as the store tells it.
+
+    Args:
+        began: the order in which steps began, for those that began at the same moment.
+    """
+    record = await _record(store, row, facts.entries, artifacts, now, began or {})
     input = None
     with suppress(Exception):  # what cannot be read is what the run failed for
         args, kwargs = spec.inputs.decode(artifacts.fetch(row.input) or b"")
@@ -234,7 +250,9 @@ async def facts_of(facts: Facts, store: Store, row: Row, spec: FlowSpec, artifac
     return replace(facts, ran=Ran(**known, input=input, duplicates=facts.duplicates))
 
 
-async def _record(store: Store, row: Row, entries: Sequence[Entry], artifacts: Artifacts, now: float) -> RunRecord:
+async def _record(
+    store: Store, row: Row, entries: Sequence[Entry], artifacts: Artifacts, now: float, began: Began
+) -> RunRecord:
     """A run with the runs that it called."""
     rows = list(reversed(await store.find(Query(parent=row.id, limit=100_000))))
     told = timeline(row, entries, rows, artifacts.fetch)
@@ -242,5 +260,14 @@ async def _record(store: Store, row: Row, entries: Sequence[Entry], artifacts: A
     for child in rows:
         loaded = await store.load(child.id)
         if loaded is not None:
-            children[child.id] = await _record(store, *loaded, artifacts, now)
-    return record_of(told, result=told.result, now=now, children=children.get, crashes=0, waits=(), unused=())
+            children[child.id] = await _record(store, *loaded, artifacts, now, began)
+    return record_of(
+        told,
+        result=told.result,
+        now=now,
+        children=children.get,
+        order=lambda step: began.get((row.id, step), math.inf),
+        crashes=0,
+        waits=(),
+        unused=(),
+    )

@@ -1,4 +1,4 @@
-"""A worker process to be killed: it executes a flow's runs under faults, and says on stdout what it does, a line each."""
+"""A worker process to be killed: it executes a flow's runs under faults, and says what it does, a line each."""
 
 import asyncio
 import json
@@ -48,8 +48,9 @@ async def _work(order: dict[str, Any], tell: Tell) -> None:
         if told.what in ("step", "retry") or (told.what == "timer" and told.data["when"] is None):
             tell("entry")
 
-    given = order["faults"]
-    chaos = _Telling(Faults(**{**given, "delays": tuple(given["delays"])}), tell=struck)
+    given: dict[str, Any] = order["faults"]
+    given["delays"] = tuple(given["delays"])
+    chaos = _Telling(Faults(**given), tell=struck)
     chaos.say = tell
     engine = Engine(order["store"], concurrency=order["concurrency"])
     engine.around = chaos.around

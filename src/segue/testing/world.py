@@ -27,7 +27,7 @@ from segue.core.lifecycle import Status
 from segue.errors import UsageError
 from segue.runtime import crashpoints, resources
 from segue.runtime import engine as engines
-from segue.runtime.engine import Around, Engine
+from segue.runtime.engine import Around, Engine, Told
 from segue.runtime.ids import worker_id
 from segue.runtime.journal import Journal
 from segue.runtime.lease import Stopwatch
@@ -194,6 +194,7 @@ class VirtualEngine(Engine):
         self._disk = disk
         self._alarm: asyncio.TimerHandle | None = None
         self._looks = 0
+        self._parked = False
         loop.before_jump.append(self._before_time_passes)
 
     async def _join(self) -> None:
@@ -220,8 +221,14 @@ class VirtualEngine(Engine):
         """Let runs leave memory that would have by then, and see to it that somebody wakes them."""
         now = self.clock()
         if to - now > PARK_AFTER and any(run.parkable(now) is not None for run in self.runs.values()):
+            self._parked = True
             self.nudge()
             return True
+        if self._parked:  # others may have their place now
+            self._parked = False
+            if self._disk.overdue():
+                self.nudge()
+                return True
         due = self._next_look(now)
         if self._alarm is not None and self._alarm.when() == due:
             return False
@@ -292,6 +299,7 @@ class Life:
         self.engine.shelf = _Shelf(world.stand_in)
         resources._shelves[self.loop] = self.engine.shelf  # pyright: ignore[reportPrivateUsage]
         self.engine.around = world.around
+        self.engine.watchers.append(world.heard)
         self.engine.chance = random.Random(f"{world.seed}:{world.lives}").random
         self._runner = asyncio.Runner(loop_factory=lambda: self.loop)
         self._runner.run(self.engine.open())
@@ -371,6 +379,7 @@ class World:
     Attributes:
         around: what stands between an engine and each attempt of a step.
         stand_in: gives a value instead of a resource, if there is one.
+        began: the steps and child runs of each run (run, identity), in the order in which they began.
         traps: where the next lives end, in order.
         crashes: how many have.
     """
@@ -379,6 +388,7 @@ class World:
     now: float
     around: Around
     stand_in: Callable[[Resource[Any]], tuple[Any] | None]
+    began: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     traps: list[Trap] = field(default_factory=list[Trap])
     crashes: int = 0
     lives: int = 0
@@ -391,6 +401,11 @@ class World:
     def clock(self) -> float:
         """Seconds since the epoch, in virtual time."""
         return self.now if self.life is None else self.life.loop.wall()
+
+    def heard(self, told: Told) -> None:
+        """Note what an engine tells."""
+        if told.what in ("attempt", "child"):
+            self.began.setdefault((told.run, told.data["step"]), len(self.began))
 
     def live(self) -> Life:
         """The present life; a new one, if there is none."""
