@@ -52,6 +52,9 @@ def attempt(name: str) -> str:
     return name
 
 
+HALF_A_SECOND = 0.5  # of virtual time
+
+
 @step(retry=Retry(1, backoff=1, jitter=0))
 async def second(x: int) -> str:
     return attempt("second")
@@ -646,7 +649,7 @@ def _ladder(rungs: list[tuple[str, int]], retries: int, failures: list[int], deg
         tries = body(n)
 
         async def later(x: int) -> str:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(HALF_A_SECOND)
             return tries(x)
 
         return later

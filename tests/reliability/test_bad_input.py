@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 import pytest
 
 from segue import Engine, Failure, Retry, RunFailed, StepFailed, flow, step
-from segue.runtime import asked, lease
+from segue.runtime import call, lease
 
 T = TypeVar("T")
 
@@ -377,7 +377,7 @@ async def ask_deaf(thread: bool) -> str:
 def test_a_step_that_swallows_cancellation_is_given_up_visibly(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(asked, "GRACE", 0.05)
+    monkeypatch.setattr(call, "GRACE", 0.05)
 
     async def main() -> Failure:
         RELEASED["once"] = asyncio.Event()
@@ -434,7 +434,7 @@ async def ask_late() -> int:
 def test_the_late_end_of_an_attempt_given_up_is_not_the_next_attempts(
     monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    monkeypatch.setattr(asked, "GRACE", 0.01)
+    monkeypatch.setattr(call, "GRACE", 0.01)
 
     async def main() -> None:
         LATE.update({"attempts": 0, "fails": fails, "second": asyncio.Event(), "first is back": asyncio.Event()})

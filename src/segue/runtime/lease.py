@@ -135,7 +135,7 @@ class Lease:
                         break
                 if self._sweeps and now >= sweep_at:
                     sweep_at = now + min(1.0, self.length / 3)
-                    if lost := await self.store.sweep():
+                    if lost := await self.store.sweep(self.worker):
                         self._swept(lost)
             except StoreError as error:
                 renew_at = now + min(1.0, self.length / 10)

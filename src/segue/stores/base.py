@@ -192,8 +192,12 @@ class Store(Protocol):
         """Deregister; runs that it still owns are queued again."""
         ...
 
-    async def sweep(self) -> list[Lost]:
-        """Deregister workers whose lease lapsed, and queue their runs again, all in one transaction."""
+    async def sweep(self, by: str = "") -> list[Lost]:
+        """Deregister workers whose lease lapsed, and queue their runs again, all in one transaction.
+
+        Args:
+            by: the worker that asks, which is alive: its own lease may only seem to have lapsed, by a clock that jumped.
+        """
         ...
 
     async def create(self, run: NewRun) -> Row | None:

@@ -132,14 +132,15 @@ class SqliteStore(SqliteFile):
             db.execute("delete from workers where id = ?", (worker,))
             db.execute("update runs set status = 'queued', worker = null where worker = ?", (worker,))
 
-    async def sweep(self) -> list[Lost]:
-        return await self._write(self._sweep)
+    async def sweep(self, by: str = "") -> list[Lost]:
+        return await self._write(self._sweep, by)
 
-    def _sweep(self) -> list[Lost]:
-        if not (lapsed := self._lapsed(self.db)):
+    def _sweep(self, by: str) -> list[Lost]:
+        if not self._lapsed(self.db).keys() - {by}:
             return []
         with self._transaction() as db:
             lapsed = self._lapsed(db)  # one of them may have renewed while we waited
+            lapsed.pop(by, None)
             lost = [run for worker, alive in lapsed.items() for run in self._take_all(db, worker, alive)]
             db.executemany("delete from workers where id = ?", [(worker,) for worker in lapsed])
         return lost

@@ -38,6 +38,7 @@ class Worker:
 
     Attributes:
         deaths: how many died.
+        opened: the present one has begun to work.
         struck, bodies: what they said.
         news: when the last word came, by the monotonic clock.
     """
@@ -49,6 +50,7 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self.deaths = self.entries = 0
+        self.opened = False
         self.struck: dict[Struck, None] = {}
         self.bodies: Counter[tuple[str, str, int]] = Counter()
         self.news = time.monotonic()
@@ -92,14 +94,14 @@ class Worker:
     async def _listen(self, process: asyncio.subprocess.Process) -> bool:
         """Hear what it says until it dies. True: it had begun to work."""
         assert process.stdout is not None
-        opened = False
+        self.opened = False
         async for line in process.stdout:
             self.news = time.monotonic()
             try:
                 what, *data = json.loads(line)
             except ValueError:
                 continue  # it died in the middle of a word
-            opened = True
+            self.opened = True
             if what == "struck":
                 self.struck[Struck(*data)] = None
             elif what == "body":
@@ -109,7 +111,7 @@ class Worker:
                 self.entries += 1
                 if self.faults.hits("kill", self.entries):
                     _kill(process)
-        return opened
+        return self.opened
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
@@ -184,7 +186,8 @@ class Ordeal:
                 task.result()
                 worker.news = time.monotonic()
             waiting = {task for task in waiting if not task.done()}
-            if waiting and time.monotonic() - worker.news > self.patience and not await self._timed(engine):
+            patience = self.patience if worker.opened else max(self.patience, PATIENCE)
+            if waiting and time.monotonic() - worker.news > patience and not await self._timed(engine):
                 return
 
     async def _timed(self, engine: Engine) -> bool:
