@@ -218,13 +218,18 @@ def _further(what: str, name: str, judge: Judge, parameters: tuple[str, ...]) ->
 def verdict(check: Check, value: Any, inputs: Mapping[str, Any]) -> str | None:
     """Why the value fails the check, or None if it passes."""
     try:
-        said = check.judge(value, **{name: inputs[name] for name in check.inputs if name in inputs})
+        if check.inputs:
+            said = check.judge(value, **{name: inputs[name] for name in check.inputs if name in inputs})
+        else:
+            said = check.judge(value)
+        if said is None or said is True:
+            return None
         if inspect.isawaitable(said):
             if inspect.iscoroutine(said):
                 said.close()
             return "the check is async; a check only looks. Let a step do the work, and gate() it"
         if isinstance(said, str):
             return said or "it is not so"
-        return None if said is None or bool(said) else "it is not so"
+        return None if said else "it is not so"
     except Exception as error:
         return f"{type(error).__name__}: {error}"

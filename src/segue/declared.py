@@ -81,7 +81,10 @@ def make_spec(name: str, fn: Callable[..., Any], given: Declaration = Declaratio
     spec.begin = _begin(spec)
     parameters = tuple(spec.inputs.signature.parameters)
     spec.parse = given.parse
-    spec.checks = compiled(what, given.check, parameters)
+    checks = compiled(what, given.check, parameters)
+    spec.early = tuple(check for check in checks if check.early)
+    spec.checks = tuple(check for check in checks if not check.early)
+    spec.looks = any(check.inputs for check in spec.checks)
     feedback = signature.parameters.get("feedback")
     spec.feedback = feedback is not None and feedback.default is not feedback.empty
     _make_limits(spec, given)
@@ -152,6 +155,7 @@ def _make_ladder(spec: StepSpec, given: Declaration, parameters: tuple[str, ...]
         spec.keep = Keep(*_key(what, keys[0].key, parameters))
     spec.rungs = tuple(rungs)
     spec.instant = tuple(rung.instant for rung in rungs)
+    spec.bounded = any(rung.spec is not None and rung.spec.limited for rung in rungs)
 
 
 def _refuse_unfit(spec: StepSpec, rungs: list[Rung]) -> None:

@@ -1,5 +1,6 @@
 """``@step``: a function as a step, and ``@resource``: what steps share."""
 
+import asyncio
 import copy
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -55,7 +56,11 @@ class Step(Generic[P, R]):
             _refuse_coroutines(self.spec.name, args, kwargs)
             return await outside(self.spec, args, kwargs)
         place = cast("Place", here)
-        return await place.run.ask(place, self.spec, args, kwargs).answer()
+        call = place.run.ask(place, self.spec, args, kwargs)
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            await place.run.abandon(call)
 
     def outcome(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Outcome[R]]:
         """Call it for its outcome: a value and how it came about, or why there is none. It does not raise.

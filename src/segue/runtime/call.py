@@ -108,7 +108,7 @@ class Call:
         self.future: asyncio.Future[Any] = asyncio.Future(loop=run.loop)
         self.deadline = place.deadline
         self.attempt = self.live = self.rung = self.tries = 0
-        self.began = self.started = self.let_in = self.rung_began = 0.0
+        self.began = self.started = self.let_in = self.rung_began = 0.0  # seconds since the epoch
         self.task: asyncio.Task[None] | None = None
         self.handle: asyncio.TimerHandle | None = None
         self.stopping: str | None = None  # why the body is being cancelled: "cancelled" or "timeout"
@@ -174,13 +174,12 @@ class Call:
         self.live = self.attempt
         self.stopping, self.entered = None, False
         self.started = run.engine.clock()
-        if not self.began:
-            self.began = self.started
-        if not self.rung_began:
+        if self.tries == 1:
             self.rung_began = self.started
+            self.began = self.began or self.started
         self._in_task(self._body(self.attempt) if self.rung == 0 else self._other_body(self.attempt))
-        lead = self.lead
-        if (lead.limited or self.spec.limited) and not self.spec.instant[self.rung]:
+        if self.spec.bounded and not self.spec.instant[self.rung]:
+            lead = self.lead
             # the wait to be let in, or for a shared model to be loaded, is not the attempt's time, but the step's
             self._limit(whole=lead.limits is not None or (bool(lead.uses) and lead.form != "process"))
         if run.engine.watchers:
@@ -230,7 +229,7 @@ class Call:
                 await self._spilled(self.input)
             if self.deadline is not None or spec.timeout.minimum is not None:
                 self._refuse_late()
-            if spec.checks:
+            if spec.early:
                 refuse_stale(spec, self._inputs(), self.started)
             if spec.feedback and self.last is not None:
                 args, kwargs = spec.inputs.replaced(args, kwargs, feedback=str(self.last))
@@ -245,7 +244,10 @@ class Call:
                 self._clear()  # it was in time, however long the record of it takes
             if spec.retry.if_result is not None:
                 refuse_unwanted(spec.retry, value)
-            data = self._judged(spec, value, self._inputs() if spec.checks else {})
+            if spec.plain and type(value) is spec.output.kind and type(value) in _FIXED:
+                data, self.value = spec.output.encode(value)  # nothing more can be said of it
+            else:
+                data = self._judged(spec, value, self._inputs() if spec.looks else {})
             if not spec.owns_arguments:
                 self._check_unchanged()
             if len(data) > SPILL:
@@ -256,7 +258,11 @@ class Call:
                 self._failed(error)
             return
         if not self.over:
-            self._end_well(data)
+            if self.note is PLAIN and spec.keep is None:
+                self.last = None
+                self._end(Kind.OK, data)
+            else:
+                self._end_well(data)
 
     async def _other_body(self, attempt: int) -> None:
         """An attempt on a higher rung: a fallback, a kept value, a constant."""
@@ -296,7 +302,7 @@ class Call:
 
     async def _fallback(self, spec: StepSpec, inputs: dict[str, Any]) -> Any:
         args, kwargs = spec.inputs.arranged(inputs)
-        if spec.checks:
+        if spec.early:
             refuse_stale(spec, spec.inputs.named(args, kwargs), self.started)
         if spec.feedback and self.last is not None:
             args, kwargs = spec.inputs.replaced(args, kwargs, feedback=str(self.last))
@@ -328,13 +334,6 @@ class Call:
         return self.spec.inputs.named(self.args, self.kwargs)
 
     def _judged(self, rung: StepSpec | None, value: Any, inputs: dict[str, Any]) -> bytes:
-        if rung is self.spec and self.spec.plain and type(value) in _FIXED:
-            try:
-                data, self.value = self.spec.output.encode(value)
-                return data
-            except Unstorable as error:
-                if not error.mismatch:
-                    raise
         good: Good = judge(self.spec, rung, value, inputs)
         self.value = good.value
         if good.confidence is not None or good.lenient:
@@ -546,7 +545,7 @@ class Call:
         if self.recorded_input:
             return None
         self.recorded_input = True
-        return self.run.engine.artifacts.reference(self.input)
+        return self.input if len(self.input) <= SPILL else self.run.engine.artifacts.reference(self.input)
 
     # The end
 

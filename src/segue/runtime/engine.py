@@ -445,7 +445,8 @@ class Engine:
     def wake(self, run: Run) -> None:
         """Pump this run at the next tick."""
         self._dirty[run] = None
-        self.flush_soon()
+        if not self._ticking:
+            self.flush_soon()
 
     def nudge(self) -> None:
         """Look for work at once."""

@@ -43,7 +43,7 @@ def judge(declared: StepSpec, rung: StepSpec | None, value: Any, inputs: Mapping
     raw = value
     data, back, lenient = fitted(declared, rung, value)
     confidence = confidence_of(back) if type(back) not in _BARE else None
-    checks = [check for check in rung.checks if not check.early] if rung is not None else []
+    checks = rung.checks if rung is not None else ()
     for check in checks:
         if isinstance(check.judge, Confident):
             confidence = check.judge.confidence(back)
@@ -77,14 +77,13 @@ def refuse_large(declared: StepSpec, data: bytes) -> None:
 
 def refuse_stale(spec: StepSpec, inputs: Mapping[str, Any], now: float) -> None:
     """Raise if an input does not pass a check that is made before the step runs."""
-    for check in spec.checks:
-        if check.early:
-            try:
-                reason = check.judge.judge(inputs, now)  # pyright: ignore[reportFunctionMemberAccess]
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-            if reason is not None:
-                raise CheckFailed(f"the input of step {spec.name!r}", check.name, reason, early=True)
+    for check in spec.early:
+        try:
+            reason = check.judge.judge(inputs, now)  # pyright: ignore[reportFunctionMemberAccess]
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        if reason is not None:
+            raise CheckFailed(f"the input of step {spec.name!r}", check.name, reason, early=True)
 
 
 def _parsed(declared: StepSpec, text: str | bytes) -> tuple[Any, tuple[str, ...]]:

@@ -36,7 +36,7 @@ PLAIN = Note()
 
 def pack(note: Note, data: bytes) -> bytes:
     """The output of an entry of kind ``NOTED``."""
-    return msgspec.msgpack.encode([list(note), msgspec.Raw(data)])
+    return msgspec.msgpack.encode((note, msgspec.Raw(data)))
 
 
 _packed = msgspec.msgpack.Decoder(tuple[Note, msgspec.Raw])

@@ -82,7 +82,7 @@ async def _attempt(
     began: float,
     last: Exception | None,
 ) -> Good:
-    inputs = spec.inputs.named(args, kwargs) if at or spec.checks else {}
+    inputs = spec.inputs.named(args, kwargs) if at or spec.looks else {}
     if rung.spec is not None:
         _refuse_late(rung.spec, _left(spec, began))
     if rung.source == "cached":
@@ -94,7 +94,7 @@ async def _attempt(
         given = {name: inputs[name] for name in rung.taken or () if name in inputs}
         args, kwargs = called.inputs.arranged({**rung.defaults, **given})
         inputs = called.inputs.named(args, kwargs)
-    if called.checks:
+    if called.early:
         refuse_stale(called, called.inputs.named(args, kwargs), time.time())
     if called.feedback and last is not None:
         args, kwargs = called.inputs.replaced(args, kwargs, feedback=f"{type(last).__name__}: {last}")

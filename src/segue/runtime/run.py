@@ -39,6 +39,7 @@ from segue.runtime.failures import failure_of
 from segue.runtime.loop import FlowTask, RunLoop, Timer
 from segue.runtime.notes import Note
 from segue.runtime.spec import FlowSpec, StepSpec
+from segue.stores.artifacts import SPILL
 from segue.stores.base import Change, Row
 from segue.types import StepId
 from segue.values import as_json, encode, plain
@@ -169,7 +170,7 @@ class Run:
             return
         step: StepId = asked.step
         artifacts = self.engine.artifacts
-        reference = artifacts.reference(input)
+        reference = input if len(input) <= SPILL else artifacts.reference(input)
         found = self.tape.ask(step, reference)
         if found is Found.DIVERGED:
             recorded = artifacts.fetch(self.tape.recorded_input(step)) or b""
@@ -271,7 +272,7 @@ class Run:
         """Append what the flow is to see, and hand it over at the next pump."""
         self.progressed = True
         self.tape.record(self.submit(kind, step, attempt, started, input, output))
-        self.wake()
+        self.engine.wake(self)
 
     def written(self, upto: int) -> None:
         self.stored = upto

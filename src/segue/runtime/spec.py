@@ -69,9 +69,13 @@ class StepSpec:
         begin: gives the coroutine of one attempt.
         form: how the function runs: on the loop, in a thread, in a process.
         limited: whether there is a timeout.
+        bounded: whether any rung of the ladder has one.
         owns_arguments: they are copies, which it may change as it likes.
         uses: the resources that fill parameters of it, by the parameter's name.
         origin: the step as it was declared, if this is a variant made by ``options``.
+        checks: of its results.
+        early: checks of its input, made before it runs.
+        looks: a check of its results takes inputs too.
         plain: its results need only fit their type.
         rungs: of its ladder, itself the first.
         instant: for each of them, whether it takes no time.
@@ -86,7 +90,9 @@ class StepSpec:
     __slots__ = (
         "__dict__",
         "begin",
+        "bounded",
         "checks",
+        "early",
         "feedback",
         "fn",
         "form",
@@ -97,6 +103,7 @@ class StepSpec:
         "latency",
         "limited",
         "limits",
+        "looks",
         "memo",
         "name",
         "origin",
@@ -126,10 +133,12 @@ class StepSpec:
         self.owns_arguments = form == "process"
         self.name, self.fn, self.begin, self.form = name, fn, begin, form
         self.retry, self.timeout, self.version = retry, timeout, version
-        self.limited = timeout != NO_TIMEOUT
+        self.limited = self.bounded = timeout != NO_TIMEOUT
         self.inputs = Inputs(fn, f"step {name!r}", frozenset(self.uses))
         self.origin = self
         self.checks: tuple[Check, ...] = ()
+        self.early: tuple[Check, ...] = ()
+        self.looks = False
         self.parse: str | None = None
         self.plain, self.feedback = True, False
         self.keep: Keep | None = None

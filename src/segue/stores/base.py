@@ -196,7 +196,7 @@ class Store(Protocol):
         """Deregister workers whose lease lapsed, and queue their runs again, all in one transaction.
 
         Args:
-            by: the worker that asks, which is alive: its own lease may only seem to have lapsed, by a clock that jumped.
+            by: the worker that asks. It is alive: its own lease only seems to have lapsed, if the clock jumped.
         """
         ...
 
