@@ -138,6 +138,10 @@ def _tried(name: str, entries: list[Entry]) -> int:
     return sum(e.kind is Kind.ATTEMPT and read_failure(e.output).by == by for e in entries)
 
 
+def wrong(x: int) -> int:
+    return 2
+
+
 @step
 async def endless(x: int) -> str:
     raise ConnectionError("the model is down")
@@ -146,10 +150,10 @@ async def endless(x: int) -> str:
 @asynchronous
 async def test_a_ladder_without_an_end_fails_with_the_last_failure() -> None:
     async with stage() as on:
-        _, entries = await climb(on, endless.options(fallback=[third, lambda x: 2]))
+        _, entries = await climb(on, endless.options(fallback=[third, wrong]))
         assert entries[-1].kind is Kind.ERROR
         failure = read_failure(entries[-1].output)
-        assert (failure.rung, failure.by, failure.type) == (2, "fallback", "InvalidResult")
+        assert (failure.rung, failure.by, failure.type) == (2, "wrong", "InvalidResult")
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ class Disk(SqliteStore):
         """Take over from a worker whose process is dead, as another one's sweep would."""
         with self._lock:
             self.db.execute("update workers set expires = 0, pid = 0 where id = ?", (worker,))
-            return self._sweep()
+            return self._sweep(by="")
 
     def next_due(self) -> float | None:
         """When something is due next."""
