@@ -28,7 +28,7 @@ pipeline = Pipeline.from_dict(
         "content_moderation": {
             "depends_on": ["object_recognition", "extract_audio"],
             "model": "moderation",
-            "retry": 1,
+            "retry": 3,  # `segue chaos` said that one is too few
             "timeout": "2m",
         },
         "generate_captions": {"depends_on": ["extract_audio"], "model": "webvtt", "retry": 3, "timeout": "2m"},
@@ -59,6 +59,7 @@ pipeline = Pipeline.from_dict(
                 "transcode_180p",
             ],
             "model": "manifest",
+            "retry": 2,
         },
     },
     models={

@@ -136,7 +136,7 @@ def bind(
             step, target = node.name, as_target(node.name, model, node.retry, node.timeout, policies)
         else:  # no node's name holds an @: none is mistaken for another's decision
             step = f"{node.name}@when"
-            target = as_target(step, model, None, None, {})
+            target = as_target(step, model, node.retry, None, {})  # it may fail as well as the model
         parameters = target.spec.inputs.signature.parameters
     except (DeclarationError, TypeError, ValueError) as error:
         return None, [f"node {node.name!r}: {what}: {error}"]

@@ -506,10 +506,11 @@ class Engine:
                 pass
 
     async def _look(self, now: float) -> None:
-        elsewhere = [id for id in self._waiting if id not in self.runs]
+        elsewhere = {id: waiting for id, waiting in self._waiting.items() if id not in self.runs}
         if elsewhere:
-            for row in await self.store.ended(elsewhere):
-                self.ended_elsewhere(row)
+            for row in await self.store.ended(list(elsewhere)):
+                if self._waiting.get(row.id) is elsewhere[row.id]:  # else they heard of it meanwhile, and others came
+                    self.ended_elsewhere(row)
         for run in list(self.runs.values()):
             if (parked := run.parkable(now)) is not None:
                 run.park(*parked)
