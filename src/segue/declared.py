@@ -88,6 +88,7 @@ def make_spec(name: str, fn: Callable[..., Any], given: Declaration = Declaratio
     feedback = signature.parameters.get("feedback")
     spec.feedback = feedback is not None and feedback.default is not feedback.empty
     _make_limits(spec, given)
+    spec.direct = spec.direct and spec.limits is None and spec.hedge is None
     _make_ladder(spec, given, parameters)
     spec.plain = not (spec.parse or spec.checks or spec.keep)
     return spec

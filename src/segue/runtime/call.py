@@ -231,11 +231,18 @@ class Call:
                 self._refuse_late()
             if spec.early:
                 refuse_stale(spec, self._inputs(), self.started)
-            if spec.feedback and self.last is not None:
+            if self.last is not None and spec.feedback:
                 args, kwargs = spec.inputs.replaced(args, kwargs, feedback=str(self.last))
             if self.run.cautious:
                 await self._trace()
-            value = await self._called(spec, args, kwargs)
+            if crashpoints.armed:
+                crashpoints.reach("before-body")
+            if spec.direct and self.run.engine.around is None:
+                value = await spec.begin(*args, **kwargs)
+            else:
+                value = await self._called(spec, args, kwargs)
+            if crashpoints.armed:
+                crashpoints.reach("after-body")
             if self.live != attempt:  # it was given up, and another attempt may be under way
                 return
             if self.stopping == "timeout":
@@ -315,19 +322,12 @@ class Call:
             kwargs = {**await self._resources(spec), **kwargs}
             if (spec.limited or self.spec.limited) and spec.limits is None:
                 self._limit()
-        if crashpoints.armed:
-            crashpoints.reach("before-body")
         around = self.run.engine.around
-        if around is None and spec.limits is None and spec.hedge is None:
-            value = await spec.begin(*args, **kwargs)
-        else:
-            begin = partial(spec.begin, *args, **kwargs)
-            begin = begin if around is None else partial(around, self, begin)
-            value, requests = await controlled(spec, begin, self._limit, lambda: self.stopping == "timeout")
-            if requests > 1:
-                self.note = self.note._replace(requests=requests)
-        if crashpoints.armed:
-            crashpoints.reach("after-body")
+        begin = partial(spec.begin, *args, **kwargs)
+        begin = begin if around is None else partial(around, self, begin)
+        value, requests = await controlled(spec, begin, self._limit, lambda: self.stopping == "timeout")
+        if requests > 1:
+            self.note = self.note._replace(requests=requests)
         return value
 
     def _inputs(self) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class StepSpec:
         uses: the resources that fill parameters of it, by the parameter's name.
         origin: the step as it was declared, if this is a variant made by ``options``.
         checks: of its results.
+        direct: nothing stands between it and its attempts: no resource to load, no limit, no hedge.
         early: checks of its input, made before it runs.
         looks: a check of its results takes inputs too.
         plain: its results need only fit their type.
@@ -92,6 +93,7 @@ class StepSpec:
         "begin",
         "bounded",
         "checks",
+        "direct",
         "early",
         "feedback",
         "fn",
@@ -137,6 +139,7 @@ class StepSpec:
         self.inputs = Inputs(fn, f"step {name!r}", frozenset(self.uses))
         self.origin = self
         self.checks: tuple[Check, ...] = ()
+        self.direct = not self.uses or form == "process"
         self.early: tuple[Check, ...] = ()
         self.looks = False
         self.parse: str | None = None
