@@ -789,3 +789,31 @@ async def test_in_a_running_loop_run_and_wait_say_to_await() -> None:
         simple.run("a")
     with pytest.raises(UsageError, match=r"segue.wait\(\) blocks"):
         wait(asyncio.Event().wait())
+
+
+# Admission
+
+
+@flow(name="popular", max_queued=3)
+async def popular(n: int) -> int:
+    return n
+
+
+@asynchronous
+async def test_a_flow_takes_no_more_runs_than_may_wait_and_says_so() -> None:
+    async with segue.Engine("memory:", execute=False):
+        for n in range(3):
+            await popular.options(id=f"p{n}").start(n)
+        with pytest.raises(
+            segue.QueueFull, match=r"'popular' takes no more runs now: 3 wait for a worker.*max_queued"
+        ) as full:
+            await popular.start(3)
+        assert (full.value.flow, full.value.allowed) == ("popular", 3)
+        again = await popular.options(id="p1").start(1)  # it is there: attached to, not refused
+        assert again.id == "p1"
+
+
+@pytest.mark.parametrize("most", [0, -1, True])
+def test_a_limit_of_waiting_runs_that_cannot_be_is_refused(most: Any) -> None:
+    with pytest.raises(DeclarationError, match="max_queued is 1 or more"):
+        flow(name=f"limited {most}", max_queued=most)(popular.fn)

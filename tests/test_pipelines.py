@@ -1033,3 +1033,68 @@ def test_every_block_of_the_documentation_runs(tmp_path: Path) -> None:
     (tmp_path / "page.py").write_text(code + "\nprint('through')")
     done = python(tmp_path, "page.py")
     assert done.stdout.endswith("through\n"), done.stderr
+
+
+# The recovery ladder of a node
+
+
+def gone(n: int) -> dict[str, float]:
+    raise ConnectionError("the model is gone")
+
+
+def unsure(n: int) -> dict[str, float]:
+    return {"n": n, "confidence": 0.2}
+
+
+def sure(n: int) -> dict[str, float]:
+    return {"n": n, "confidence": 0.9}
+
+
+def as_text(n: int) -> dict[str, float]:
+    return f'Sure: {{"n": {n}}}'  # type: ignore[return-value]
+
+
+LADDERS: list[tuple[dict[str, Any], float]] = [
+    ({"model": "gone", "fallback": "sure"}, 3),
+    ({"model": "gone", "fallback": ["cached", "sure"]}, 3),
+    ({"model": "gone", "fallback": ["gone", {"value": {"n": 8}}]}, 8),
+    ({"model": "unsure", "confidence": 0.7, "degraded": {"n": 9}}, 9),
+    ({"model": "sure", "confidence": 0.7}, 3),
+    ({"model": "sure", "check": "many", "retry": 1, "fallback": {"value": {"n": 7}}}, 7),
+    ({"model": "as_text", "parse": "json"}, 3),
+    ({"model": "gone", "breaker": 1, "concurrency": 1, "rate": "100/s", "fallback": ["sure"]}, 3),
+]
+
+
+@pytest.mark.parametrize(("node", "expected"), LADDERS)
+def test_a_node_has_the_ladder_of_a_step(node: dict[str, Any], expected: float) -> None:
+    made = Pipeline.from_dict(
+        {"a": node},
+        models={"gone": gone, "unsure": unsure, "sure": sure, "as_text": as_text},
+        predicates={"many": lambda result: result["n"] > 100 or "too few"},
+    )
+
+    async def main() -> Any:
+        async with Engine("memory:"):
+            return await made({"n": 3})
+
+    assert asyncio.run(main())["a"]["n"] == expected
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ({"fallback": ["sur"]}, "model 'sur' is not bound; did you mean 'sure'"),
+        ({"fallback": 3}, "a model's name, 'cached'"),
+        ({"confidence": 7}, "between 0 and 1"),
+        ({"check": "many"}, "predicate 'many' is not bound"),
+        ({"rate": "fast"}, "'fast' is not a rate"),
+        ({"parse": "xml"}, "this is 'json', not 'xml'"),
+        ({"fallbck": []}, "did you mean 'fallback'"),
+        ({"degraded": [1]}, "degraded=[1]"),
+    ],
+)
+def test_a_wrong_ladder_of_a_node_is_told_with_the_nodes_name(node: dict[str, Any], said: str) -> None:
+    with pytest.raises(PipelineError) as refused:
+        Pipeline.from_dict({"a": {"model": "sure", **node}}, models={"sure": sure})
+    assert any("node 'a'" in problem and said in problem for problem in refused.value.problems), refused.value.problems

@@ -29,7 +29,7 @@ def chaos(example: str, runs: int, *faults: str) -> dict[str, Any]:
     ("example", "runs", "faults"),
     [
         ("support_router", 500 if DEEP else 150, EVERYTHING),
-        ("streamfast", 50 if DEEP else 1, MODELS_FAIL),
+        ("streamfast", 20 if DEEP else 1, MODELS_FAIL),
     ],
 )
 def test_an_example_survives_chaos(example: str, runs: int, faults: list[str]) -> None:
