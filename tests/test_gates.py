@@ -97,7 +97,7 @@ async def test_otherwise_takes_the_place_of_a_value_that_does_not_pass(
     otherwise: Any, given: Any, entries: list[Any]
 ) -> None:
     found, journal = await played(lambda: gate(-5, positive, otherwise=otherwise))
-    assert (found, journal) == (given, [(Kind.OK, "gate"), *entries])
+    assert (found, journal) == (given, [(Kind.NOTED, "gate"), *entries])
 
 
 @asynchronous

@@ -86,7 +86,9 @@ def make_spec(name: str, fn: Callable[..., Any], given: Declaration = Declaratio
     spec.checks = tuple(check for check in checks if not check.early)
     spec.looks = any(check.inputs for check in spec.checks)
     feedback = signature.parameters.get("feedback")
-    spec.feedback = feedback is not None and feedback.default is not feedback.empty
+    if feedback is not None and feedback.default is feedback.empty:
+        raise DeclarationError(f"{what}: its parameter 'feedback' is None at first: write feedback: str | None = None")
+    spec.feedback = feedback is not None
     _make_limits(spec, given)
     spec.direct = spec.direct and spec.limits is None and spec.hedge is None
     _make_ladder(spec, given, parameters)
@@ -130,6 +132,8 @@ def _make_ladder(spec: StepSpec, given: Declaration, parameters: tuple[str, ...]
     several = _listed(given.fallback)
     keys: list[Cached] = []
     for fallback in several:
+        if fallback is cached:
+            fallback = cached()
         if isinstance(fallback, Cached):
             keys.append(fallback)
             rungs.append(Rung("cached", "cached", max_age=fallback.max_age, instant=True))

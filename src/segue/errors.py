@@ -174,7 +174,8 @@ class StepFailed(SegueError):
     def __init__(self, step: str, attempts: int, error: Failure) -> None:
         self.step, self.attempts, self.error = step, attempts, error
         tries = f" after {attempts} attempts" if attempts > 1 else ""
-        super().__init__(f"step {step!r} failed{tries}: {error}")
+        last = f", the last on {error.by!r}" if error.by else ""
+        super().__init__(f"step {step!r} failed{tries}{last}: {error}")
 
 
 class StepTimedOut(StepFailed, TimeoutError):

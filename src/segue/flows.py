@@ -268,7 +268,7 @@ def _declare(
     if on_divergence not in ("fail", "rerun"):
         raise DeclarationError(f"on_divergence is 'fail' or 'rerun', not {on_divergence!r}")
     checked_name = check_name("flow", name if name is not None else f"{module_of(fn)}.{fn.__name__}")
-    if max_queued is not None and (isinstance(max_queued, bool) or max_queued < 1):
+    if max_queued is not None and (type(max_queued) is not int or max_queued < 1):
         raise DeclarationError(f"max_queued is 1 or more, or None for any number, not {max_queued!r}")
     limit = None if timeout is None else seconds(timeout)
     spec = FlowSpec(checked_name, fn, version, cast("Any", on_divergence), limit, max_queued)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast, overload
 from segue.checks import Check, Judge, compiled, verdict
 from segue.declared import MISSING, make_spec
 from segue.errors import CheckFailed, UsageError
+from segue.runtime.call import Call
 from segue.runtime.context import HERE, Place
 from segue.runtime.failures import clean
 from segue.runtime.judging import raw_of
@@ -46,7 +47,11 @@ async def gate(value: Any, *checks: Judge, otherwise: Any = MISSING, name: str =
     named = [check.name for check in judges]
 
     async def begin(value: Any, checks: list[str], strict: bool) -> list[str]:
-        return _refusals(judges, value, name if strict else None)
+        reasons = _refusals(judges, value, name if strict else None)
+        call = HERE.get()
+        if reasons and isinstance(call, Call):
+            call.note = call.note._replace(said=f"refused: {'; '.join(reasons)}. What is given otherwise was taken")
+        return reasons
 
     spec.origin, spec.begin, spec.owns_arguments = _GATE, begin, False
     here = HERE.get()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
 from segue.errors import DeclarationError
 
@@ -79,6 +79,15 @@ class Retry:
     def __post_init__(self) -> None:
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError(f"retry is a number of retries, 0 or more, not {self.retries!r}")
+        on = cast("object", self.on)
+        if isinstance(on, list | tuple):
+            kinds = tuple(cast("list[object]", on))
+            object.__setattr__(self, "on", kinds)
+            fits = bool(kinds) and all(isinstance(kind, type) for kind in kinds)
+        else:
+            fits = on is None or callable(on)
+        if not fits:
+            raise DeclarationError(f"on is an error's class, several, or a function of the error, not {self.on!r}")
         if not (isfinite(self.factor) and self.factor >= 1):
             raise DeclarationError(f"factor is 1 or more, not {self.factor!r}")
         if not 0 <= self.jitter <= 1:

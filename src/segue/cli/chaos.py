@@ -37,7 +37,12 @@ _SHARE = click.FloatRange(0, 1)
 @click.option(
     "--invariant", "invariants", metavar="FUNCTION", multiple=True, help="As checks.py:paid; may be repeated."
 )
-@click.option("--only", metavar="NUMBER", type=click.IntRange(1), help="Make only this run, and show its steps.")
+@click.option(
+    "--only",
+    metavar="NUMBER",
+    type=click.IntRange(0),
+    help="Make only this run and show it; 0 has no faults.",
+)
 @click.option("--store", metavar="URL", help="In real time: keep the runs there, in a store of their own.")
 @click.option(
     "--concurrency", default=64, show_default=True, type=click.IntRange(1), help="In real time: runs at once."
@@ -358,9 +363,13 @@ def _told(place: Any) -> str:
 
 def _only(runs: tuple[int, ...]) -> str:
     """How to replay the first of them, and which the others are."""
-    first, *others = runs
+    clean = "the run without faults" if 0 in runs else ""
+    struck = [run for run in runs if run]
+    if not struck:
+        return clean
+    first, *others = struck
     more = ", ".join(map(str, others[:8])) + (", …" if len(others) > 8 else "")
-    return f"--only {first}" + (f"   and {more}" if more else "")
+    return f"--only {first}" + (f"   and {more}" if more else "") + (f"; {clean} too" if clean else "")
 
 
 def _cut(text: str, width: int) -> str:

@@ -69,6 +69,7 @@ def _said(note: "Note") -> str:
     from segue.cli.text import duration
 
     facts = [
+        note.said,
         f"the value is {_SOURCES.get(note.source, note.source)}{f': {note.by}' if note.by else ''}"
         if note.source != "model"
         else "",
@@ -206,7 +207,7 @@ class _Page:
             if step.error is not None and last is not None and step.error is not last.error:
                 self._note(str(step.error), "red")
         if said := _said(step.note):
-            self._note(said, "yellow" if step.note.source != "model" else "dim")
+            self._note(said, "yellow" if step.note.source != "model" or step.note.said else "dim")
         if self.inputs and step.input is not None:
             self._value("input", step.input, 4)
         if self.outputs and step.status == "completed" and step.kind != "timer":

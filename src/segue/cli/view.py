@@ -127,9 +127,9 @@ class LineView:
             return ""
         return f"{told.flow}  {step}  {_ended(line)}"
 
-    def _on_retry(self, told: Told, *, step: str, **_: Any) -> str:
+    def _on_retry(self, told: Told, *, step: str, on_to: str = "", **_: Any) -> str:
         line = self.progress.runs[told.run].steps[step]
-        what = f"attempt {line.attempt} failed, {again_in(line, told.time)}"
+        what = f"attempt {line.attempt} failed, {f'on to {on_to}' if on_to else again_in(line, told.time)}"
         return f"{told.flow}  {step}  {what}: {told_failure(line.failure)}"
 
     def _on_park(self, told: Told, *, reason: str, due: float | None, **_: Any) -> str:

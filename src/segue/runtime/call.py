@@ -20,6 +20,7 @@ from segue.errors import (
     StepTimedOut,
     UnawaitedCall,
     Unstorable,
+    shortened,
 )
 from segue.outcomes import Outcome, missing
 from segue.runtime import crashpoints
@@ -69,6 +70,7 @@ class Call:
         "args",
         "attempt",
         "began",
+        "cause",
         "deadline",
         "entered",
         "future",
@@ -116,6 +118,7 @@ class Call:
         self.value: Any = None
         self.note = PLAIN
         self.last: Failure | None = None
+        self.cause = ""  # how the step itself failed, where a fallback fails too
 
     @property
     def artifacts(self) -> Artifacts:
@@ -143,6 +146,7 @@ class Call:
         failures = [read_failure(entry.output) for entry in failed]
         self.attempt, self.began, self.recorded_input = len(failed), failed[0].started, True
         self.last = last = failures[-1]
+        self.cause = next((str(failure) for failure in reversed(failures) if not failure.rung), "")
         self.rung = last.rung
         if max(last.then, last.rung) >= len(self.spec.rungs):  # the ladder has become shorter since
             self._end(Kind.ERROR, encode(last, "failure"))
@@ -449,6 +453,8 @@ class Call:
         run, spec = self.run, self.spec
         if self.rung:
             failure = failure._replace(rung=self.rung, by=spec.rungs[self.rung].name)
+        else:
+            self.cause = str(failure)
         self.last, self.note = failure, PLAIN
         now = run.engine.clock()
         verdict = decide(
@@ -463,6 +469,9 @@ class Call:
             instant=spec.instant,
         )
         if isinstance(verdict, GiveUp):
+            if self.rung:
+                note = f"{failure.note}; " if failure.note else ""
+                failure = failure._replace(note=f"{note}the step itself: {shortened(self.cause, 300)}")
             self._end(Kind.ERROR, encode(failure, "failure"))
             return
         self._clear()
@@ -478,7 +487,7 @@ class Call:
             self._tell_retry(failure, verdict.delay)
             self.handle = run.engine.ambient.call_later(wait, self._attempt)
         else:
-            self._tell_retry(failure, 0.0)
+            self._tell_retry(failure, 0.0, on_to=spec.rungs[verdict.rung].name)
             self._climb(verdict.rung)
         run.wake()
 
@@ -498,10 +507,10 @@ class Call:
             return False  # straight to the fallback
         return isinstance(error, UnwantedResult) or worth_it(self.lead.retry, error)
 
-    def _tell_retry(self, failure: Failure, delay: float) -> None:
-        run = self.run
+    def _tell_retry(self, failure: Failure, delay: float, on_to: str = "") -> None:
+        run, attempt = self.run, self.attempt
         if run.engine.watchers:
-            run.engine.tell("retry", run, step=self.step, attempt=self.attempt, failure=failure, delay=delay)
+            run.engine.tell("retry", run, step=self.step, attempt=attempt, failure=failure, delay=delay, on_to=on_to)
 
     # Being stopped
 
@@ -565,7 +574,8 @@ class Call:
         if self.handle is not None:
             self._clear()
         run = self.run
-        run.record(kind, self.step, self.attempt, self.started, self._unrecorded_input(), data)
+        started = self.started or run.engine.clock()  # it may be cancelled before it has begun here
+        run.record(kind, self.step, self.attempt, started, self._unrecorded_input(), data)
         if run.engine.watchers:
             told = Kind.OK if kind is Kind.NOTED else kind
             by = self.note.by or self.note.source if self.note.source != "model" else ""
@@ -611,6 +621,6 @@ class Call:
             return missing(error, entry.attempt)
         last = self.last or self._recorded_failure()
         failed = StepFailed(self.step, entry.attempt, last) if note.rung and last is not None else None
-        if note.source != "model":
+        if note.rung:  # a kept value that memoize takes is no fallback
             run.fell_back(self.step, note, last)
         return Outcome(True, value, note.source, note.rung, entry.attempt, note.confidence, note.age, failed)

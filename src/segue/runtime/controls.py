@@ -200,8 +200,12 @@ def control(key: Hashable, limits: Limits, name: str = "") -> Control:
 
 
 def controls() -> list[ControlState]:
-    """How the running loop's controls stand, in the order in which they were first used."""
-    return [one.state() for one in _controls.get(asyncio.get_running_loop(), {}).values()]
+    """How this process's controls stand, in the order in which they were first used.
+
+    >>> [(state.name, state.breaker) for state in controls()]
+    []
+    """
+    return [one.state() for there in list(_controls.values()) for one in list(there.values())]
 
 
 def _agree(name: str, known: Limits, limits: Limits) -> None:

@@ -40,7 +40,7 @@ def judge(declared: StepSpec, rung: StepSpec | None, value: Any, inputs: Mapping
     Raises:
         InvalidResult, Unstorable, CheckFailed: it does not pass; the message says what came.
     """
-    raw = value
+    raw, where = value, _where(declared, rung)
     data, back, lenient = fitted(declared, rung, value)
     confidence = confidence_of(back) if type(back) not in _BARE else None
     checks = rung.checks if rung is not None else ()
@@ -48,7 +48,7 @@ def judge(declared: StepSpec, rung: StepSpec | None, value: Any, inputs: Mapping
         if isinstance(check.judge, Confident):
             confidence = check.judge.confidence(back)
         if (reason := verdict(check, back, inputs)) is not None:
-            raise CheckFailed(declared.output.where, check.name, reason, raw_of(raw))
+            raise CheckFailed(where, check.name, reason, raw_of(raw))
     if checks and type(back) not in _BARE:
         back = declared.output.decode(data)  # a check may have changed the one it saw
     return Good(data, back, confidence, lenient)
@@ -62,8 +62,8 @@ def fitted(declared: StepSpec, rung: StepSpec | None, value: Any) -> tuple[bytes
     """
     raw, lenient = value, ()
     if rung is not None and rung.parse and isinstance(value, str | bytes):
-        value, lenient = _parsed(declared, value)
-    data, back = _typed(declared.output, value, raw)
+        value, lenient = _parsed(declared, value, _where(declared, rung))
+    data, back = _typed(declared.output, value, raw, _where(declared, rung))
     refuse_large(declared, data)
     return data, back, lenient
 
@@ -86,8 +86,13 @@ def refuse_stale(spec: StepSpec, inputs: Mapping[str, Any], now: float) -> None:
             raise CheckFailed(f"the input of step {spec.name!r}", check.name, reason, early=True)
 
 
-def _parsed(declared: StepSpec, text: str | bytes) -> tuple[Any, tuple[str, ...]]:
-    where = declared.output.where
+def _where(declared: StepSpec, rung: StepSpec | None) -> str:
+    if rung is None or rung is declared:
+        return declared.output.where
+    return f"what fallback {rung.name!r} of step {declared.name!r} returned"
+
+
+def _parsed(declared: StepSpec, text: str | bytes, where: str) -> tuple[Any, tuple[str, ...]]:
     try:
         found, lenient = read_json(text)
     except ValueError as error:
@@ -98,12 +103,12 @@ def _parsed(declared: StepSpec, text: str | bytes) -> tuple[Any, tuple[str, ...]
         raise InvalidResult(where, error.path, error.problem, raw_of(text)) from None
 
 
-def _typed(codec: Codec, value: Any, raw: Any) -> tuple[bytes, Any]:
+def _typed(codec: Codec, value: Any, raw: Any, where: str) -> tuple[bytes, Any]:
     try:
         return codec.encode(value)
     except Unstorable as error:
         if error.mismatch:
-            raise InvalidResult(codec.where, error.path, error.problem, raw_of(raw)) from None
+            raise InvalidResult(where, error.path, error.problem, raw_of(raw)) from None
         raise
 
 

@@ -19,6 +19,7 @@ class Note(NamedTuple):
         age: of a cached value, in seconds.
         lenient: what was overlooked when its text was parsed.
         requests: how many were made at once, where the step hedges.
+        said: what else it has to say for itself, as a gate that refuses.
     """
 
     source: Source = "model"
@@ -28,6 +29,7 @@ class Note(NamedTuple):
     age: float | None = None
     lenient: tuple[str, ...] = ()
     requests: int = 1
+    said: str = ""
 
 
 PLAIN = Note()

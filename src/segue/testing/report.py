@@ -1,5 +1,6 @@
 """What came of an experiment: how each run ended, and what that says of the flow. Pure: no store, no clock."""
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -284,6 +285,9 @@ def _broken(facts: Facts, invariants: Mapping[str, Invariant]) -> list[tuple[str
     for name, invariant in invariants.items():
         try:
             held = invariant(ran)
+            if inspect.iscoroutine(held):
+                held.close()
+                held = "it is async; an invariant only looks at the run"
         except Exception as error:
             found.append((name, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))
             continue
