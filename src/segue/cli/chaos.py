@@ -40,8 +40,8 @@ _SHARE = click.FloatRange(0, 1)
 @click.option(
     "--only",
     metavar="NUMBER",
-    type=click.IntRange(0),
-    help="Make only this run and show it; 0 has no faults.",
+    type=click.IntRange(1),
+    help="Make only this run, and show its steps.",
 )
 @click.option("--store", metavar="URL", help="In real time: keep the runs there, in a store of their own.")
 @click.option(

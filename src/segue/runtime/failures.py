@@ -40,19 +40,19 @@ def message_of(error: BaseException) -> str:
 
 
 def _own_part(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the user's first frame on: ours above it say nothing to them."""
-    first = trace
-    while trace is not None:
-        if not trace.tb_frame.f_code.co_filename.startswith(_OURS):
-            return trace
+    """The traceback from the user's first frame on, if there is one: ours above it say nothing to them."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
         trace = trace.tb_next
-    return first
+    return trace
 
 
 def traceback_of(error: BaseException) -> str:
     """The user's part of the traceback, causes included, as text."""
     try:
-        lines = traceback.format_exception(type(error), error, _own_part(error.__traceback__), limit=20)
+        own = _own_part(error.__traceback__)
+        if own is None and isinstance(error, SegueError):  # we raised it ourselves, and its message says all
+            return ""
+        lines = traceback.format_exception(type(error), error, own or error.__traceback__, limit=20)
         return clean("".join(lines))
     except BaseException as worse:
         return f"<no traceback: {type(worse).__name__} while it was made>"
