@@ -36,6 +36,7 @@ class Claims:
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
         self._loading = 0
+        self._asked = 0  # runs that are being claimed just now, at most
         self._empty_at = (
             0.0  # when nothing was in memory last: a worker that is never empty takes suspects all the same
         )
@@ -60,8 +61,16 @@ class Claims:
         if for_a_suspect and await self._claim(known, 1, suspects=True) > 0:
             self._apart_until = now + QUARANTINE
             return
+        room = engine.concurrency - len(engine.runs) - self._loading  # others may have begun meanwhile
+        if room <= 0:
+            return
         limit, heard = min(room, _AT_A_TIME), self._queued
         self.backlog = await self._claim(known, limit, suspects=False) == limit or self._queued > heard
+
+    def full(self) -> bool:
+        """Whether there is no room for one more run, those counted that are on their way here."""
+        engine = self.engine
+        return len(engine.runs) + self._loading + self._asked >= engine.concurrency
 
     def queued(self) -> None:
         """A run was queued that this engine may execute."""
@@ -71,9 +80,13 @@ class Claims:
     async def _claim(self, known: list[str], limit: int, *, suspects: bool) -> int:
         engine = self.engine
         rows: list[Row] = []
-        for origin in (None,) if engine.adopts else (engine.worker, *engine.origins):
-            if len(rows) < limit:
-                rows += await engine.store.claim(engine.worker, known, limit - len(rows), origin, suspects)
+        self._asked = limit
+        try:
+            for origin in (None,) if engine.adopts else (engine.worker, *engine.origins):
+                if len(rows) < limit:
+                    rows += await engine.store.claim(engine.worker, known, limit - len(rows), origin, suspects)
+        finally:
+            self._asked = 0
         for row in rows:
             self._loading += 1
             engine.spawn(self._bring_in(row))

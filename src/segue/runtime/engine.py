@@ -319,7 +319,7 @@ class Engine:
         """A run as it is to be created: executed here at once, if there is room."""
         now = self.clock()
         here = self.execute and not options.delay and options.concurrency is None
-        here = here and (parent is not None or (len(self.runs) < self.concurrency and not self.claims.backlog))
+        here = here and (parent is not None or not (self.claims.backlog or self.claims.full()))
         return NewRun(
             id=checked(options.id) if options.id is not None else new_id(),
             flow=spec.name,
