@@ -571,6 +571,7 @@ class Call:
         if self.over:
             return
         self.over = True
+        self.task = None  # its context leads back here: a circle for each step would be the garbage collector's
         if self.handle is not None:
             self._clear()
         run = self.run
