@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 import msgspec
+import numpy
+import pydantic
 import pytest
 
 from segue import (
@@ -105,7 +107,6 @@ async def test_model_text_becomes_what_the_step_declares(kind: Any, text: Any, v
 
 @asynchronous
 async def test_model_text_becomes_a_pydantic_model() -> None:
-    pydantic = pytest.importorskip("pydantic")
     model: Any = pydantic.create_model("Model", width=(int, ...))
     found, _ = await played(told(model, '{"width": "3"}'))
     assert found.value == model(width=3)
@@ -251,7 +252,6 @@ async def test_a_check_fails_with_its_reason_and_the_value(judge: Any, reason: s
 
 @asynchronous
 async def test_numpy_truth_is_truth() -> None:
-    numpy = pytest.importorskip("numpy")
     assert (await played(checking(gives(numpy.bool_(True))), 1))[0].ok
     assert not (await played(checking(gives(numpy.bool_(False))), 1))[0].ok
     assert "numpy" in sys.modules

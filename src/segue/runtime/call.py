@@ -74,7 +74,6 @@ class Call:
         "deadline",
         "entered",
         "future",
-        "good",
         "handle",
         "input",
         "kwargs",
@@ -319,7 +318,12 @@ class Call:
             args, kwargs = spec.inputs.replaced(args, kwargs, feedback=str(self.last))
         if self.run.cautious:
             await self._trace()
-        return await self._called(spec, args, kwargs)
+        if crashpoints.armed:
+            crashpoints.reach("before-body")
+        value = await self._called(spec, args, kwargs)
+        if crashpoints.armed:
+            crashpoints.reach("after-body")
+        return value
 
     async def _called(self, spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if spec.uses and spec.form != "process":
