@@ -8,9 +8,9 @@ DEMO := .venv/.ready-demo
 TEST := .venv/.ready-test
 PEERS := .venv-peers/.ready-peers
 
-# Debian packages the tests need beyond python3 and make: none so far. `make test` installs what is missing as root or
-# through sudo; otherwise it names what to install and stops. `make demo` must never need one.
-DEBIAN_PACKAGES :=
+# Debian packages the tests need beyond python3 and make. `make test` installs what is missing as root or through sudo;
+# otherwise it names what to install and stops. `make demo` must never need one.
+DEBIAN_PACKAGES := tesseract-ocr
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1|/p' Makefile | while IFS='|' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done

@@ -44,9 +44,12 @@ def within(name: str, rooms: tuple[str, ...]) -> bool:
 
 
 PURE = ("segue.core", "segue.policies", "segue.limits", "segue.errors", "segue.types")
-VALUES = ("segue.values", "segue.outcomes", "segue.checks", "segue.model_text")
+VALUES = ("segue.values", "segue.outcomes", "segue.checks", "segue.model_text", "segue.schemas")
 OUTER = ("segue.cli", "segue.pipelines", "segue.loading", "segue.inspection", "segue.testing")
-FRONT = ("segue.steps", "segue.declared", "segue.gates", "segue.together", "segue.flows", "segue.inside", "segue.files")
+FRONT = (
+    "segue.steps", "segue.declared", "segue.gates", "segue.together", "segue.flows", "segue.inside", "segue.files",
+    "segue.people", "segue.sending", "segue.inbox", "segue.repair",
+)  # fmt: skip
 
 ALLOWED = {
     "core": PURE,

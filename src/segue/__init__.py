@@ -8,9 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from segue import inbox, repair
     from segue.checks import confident, fresh
     from segue.declared import cached
     from segue.errors import (
+        AlreadyDecided,
+        CannotRedrive,
         CheckFailed,
         Conflict,
         CorruptRecord,
@@ -18,12 +21,14 @@ if TYPE_CHECKING:
         DeclarationError,
         Divergence,
         Failure,
+        InvalidAnswer,
         InvalidResult,
         NotInFlow,
         Permanent,
         PipelineError,
         QueueFull,
         RunCancelled,
+        RunEnded,
         RunFailed,
         RunTimedOut,
         SegueError,
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
         StoreError,
         StoreFull,
         UnawaitedCall,
+        UnknownQuestion,
         UnknownRun,
         Unstorable,
         UsageError,
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
     from segue.inside import RunInfo, current_run, idempotency_key, log, now, random, remaining, sleep, timeout, uuid4
     from segue.limits import Breaker, Hedge, Rate
     from segue.outcomes import Outcome
+    from segue.people import ask_human, escalate, wait_for
     from segue.pipelines import Pipeline
     from segue.policies import Duration, Retry, Timeout, transient
     from segue.runtime.controls import BreakerOpen, controls
@@ -53,8 +60,10 @@ if TYPE_CHECKING:
     from segue.values import register_codec
 
 __all__ = [
+    "AlreadyDecided",
     "Breaker",
     "BreakerOpen",
+    "CannotRedrive",
     "CheckFailed",
     "Conflict",
     "CorruptRecord",
@@ -69,6 +78,7 @@ __all__ = [
     "Flow",
     "Handle",
     "Hedge",
+    "InvalidAnswer",
     "InvalidResult",
     "NotInFlow",
     "Outcome",
@@ -79,6 +89,7 @@ __all__ = [
     "Rate",
     "Retry",
     "RunCancelled",
+    "RunEnded",
     "RunFailed",
     "RunInfo",
     "RunTimedOut",
@@ -92,23 +103,28 @@ __all__ = [
     "Timeout",
     "TooFewOk",
     "UnawaitedCall",
+    "UnknownQuestion",
     "UnknownRun",
     "Unstorable",
     "UsageError",
+    "ask_human",
     "cached",
     "confident",
     "controls",
     "current_run",
+    "escalate",
     "flow",
     "fresh",
     "gate",
     "gather",
     "idempotency_key",
+    "inbox",
     "log",
     "now",
     "random",
     "register_codec",
     "remaining",
+    "repair",
     "resource",
     "sleep",
     "step",
@@ -117,6 +133,7 @@ __all__ = [
     "use",
     "uuid4",
     "wait",
+    "wait_for",
 ]
 
 _ELSEWHERE = {
@@ -126,6 +143,7 @@ _ELSEWHERE = {
         "RunInfo", "current_run", "idempotency_key", "log", "now", "random", "remaining", "sleep", "timeout", "uuid4",
     ),
     "segue.outcomes": ("Outcome",),
+    "segue.people": ("ask_human", "escalate", "wait_for"),
     "segue.pipelines": ("Pipeline",),
     "segue.policies": ("Duration", "Retry", "Timeout", "transient",),
     "segue.runtime.engine": ("Engine",),
@@ -139,12 +157,15 @@ _ELSEWHERE = {
     "segue.gates": ("gate",),
     "segue.runtime.run": ("Fallback",),
 }  # fmt: skip
+_MODULES = ("inbox", "repair")
 _HOME = {name: module for module, names in _ELSEWHERE.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'segue' has no attribute {name!r}")
+    if name in _MODULES:
+        return import_module(f"segue.{name}")
     value = globals()[name] = getattr(import_module(_HOME.get(name, "segue.errors")), name)
     return value
 

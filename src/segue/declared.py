@@ -11,7 +11,7 @@ from segue.policies import Duration, Retry, Timeout, as_retry, as_timeout, secon
 from segue.runtime.calls import in_thread
 from segue.runtime.controls import declare
 from segue.runtime.resources import Resource, Use
-from segue.runtime.spec import Form, Keep, Rung, StepSpec
+from segue.runtime.spec import Asking, Form, Keep, Rung, StepSpec
 
 MISSING: Any = inspect.Parameter.empty
 """Nothing was declared; ``None`` is a value like another."""
@@ -54,6 +54,7 @@ class Declaration(NamedTuple):
     breaker: int | Breaker | None = None
     shared: str | None = None
     hedge: bool | Duration | Hedge | None = None
+    undo: Any = None
 
 
 def make_spec(name: str, fn: Callable[..., Any], given: Declaration = Declaration()) -> StepSpec:  # noqa: B008 - frozen
@@ -91,6 +92,8 @@ def make_spec(name: str, fn: Callable[..., Any], given: Declaration = Declaratio
     spec.feedback = feedback is not None
     _make_limits(spec, given)
     spec.direct = spec.direct and spec.limits is None and spec.hedge is None
+    if given.undo is not None:
+        spec.undo = _undo(what, given.undo, parameters)
     _make_ladder(spec, given, parameters)
     spec.plain = not (spec.parse or spec.checks or spec.keep)
     return spec
@@ -137,6 +140,9 @@ def _make_ladder(spec: StepSpec, given: Declaration, parameters: tuple[str, ...]
         if isinstance(fallback, Cached):
             keys.append(fallback)
             rungs.append(Rung("cached", "cached", max_age=fallback.max_age, instant=True))
+        elif isinstance(fallback, Asking):
+            name = " or ".join(name for name in fallback.assignees if name is not None) or "a person"
+            rungs.append(Rung(name, "human", ask=fallback, instant=True))
         elif isinstance(other := getattr(fallback, "spec", None), StepSpec):
             rungs += _rungs_of_another(what, other, parameters)
         elif other is not None:
@@ -160,13 +166,15 @@ def _make_ladder(spec: StepSpec, given: Declaration, parameters: tuple[str, ...]
         spec.keep = Keep(*_key(what, keys[0].key, parameters))
     spec.rungs = tuple(rungs)
     spec.instant = tuple(rung.instant for rung in rungs)
+    spec.human = any(rung.ask is not None for rung in rungs)
+    spec.reversible = any(rung.spec is not None and rung.spec.undo is not None for rung in rungs)
     spec.bounded = any(rung.spec is not None and rung.spec.limited for rung in rungs)
 
 
 def _refuse_unfit(spec: StepSpec, rungs: list[Rung]) -> None:
     """Raise if a constant is not of the declared type, as far as that can be known yet."""
     for rung in rungs:
-        if rung.spec is None and rung.source != "cached":
+        if rung.spec is None and rung.source not in ("cached", "human"):
             try:
                 spec.output.encode(rung.value)
             except Unstorable as error:
@@ -176,10 +184,29 @@ def _refuse_unfit(spec: StepSpec, rungs: list[Rung]) -> None:
                 return
 
 
+def _undo(what: str, undo: Any, parameters: tuple[str, ...]) -> tuple[StepSpec, int]:
+    """What undoes the step, and how many of the step's inputs it takes after the result."""
+    made = getattr(undo, "spec", None)
+    if not isinstance(made, StepSpec):
+        if made is not None or not callable(undo):
+            raise DeclarationError(f"{what}: undo is a step, or a function, not {undo!r:.80}")
+        made = make_spec(getattr(undo, "__name__", "undo"), undo)
+    theirs = list(made.inputs.signature.parameters.values())
+    several = any(p.kind is p.VAR_POSITIONAL for p in theirs)
+    places = [p for p in theirs if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in theirs if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if not (places or several) or len(needed) > len(parameters) + 1 or any(p not in places for p in needed):
+        raise DeclarationError(
+            f"{what}: undo {made.name!r} is called with the step's result, then its inputs "
+            f"({', '.join(('result', *parameters))}), and takes {made.inputs.signature}"
+        )
+    return made, len(parameters) if several else min(len(places) - 1, len(parameters))
+
+
 def _listed(declared: Any) -> list[Any]:
     if declared is None:
         return []
-    if isinstance(declared, list | tuple) and not isinstance(declared, Cached):
+    if isinstance(declared, list | tuple) and not isinstance(declared, Cached | Asking):
         return list(cast("list[Any]", declared))
     return [declared]
 

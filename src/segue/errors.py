@@ -5,7 +5,9 @@
     │   └── PipelineError     a pipeline's specification is wrong: all its problems together
     ├── UsageError            a call in a place or a form that cannot work
     │   ├── UnawaitedCall     a step or flow was called without await, and the coroutine passed on
-    │   └── NotInFlow         something a flow's body cannot do and replay, such as I/O
+    │   ├── NotInFlow         something a flow's body cannot do and replay, such as I/O
+    │   ├── InvalidAnswer     what a person answers is not what was asked for
+    │   └── CannotRedrive     a run that is not at its end, or has no such step to go on from
     ├── Unstorable            a value that would not come back from the store as it went in
     ├── InvalidResult         a result is not what its step declares
     ├── CheckFailed           a result, or an input, does not pass a check that its step declares
@@ -18,6 +20,9 @@
     ├── Divergence            the code asks for something else than what the run recorded
     ├── Conflict              this id belongs to a run with another input
     ├── UnknownRun            no run has this id
+    │   └── UnknownQuestion   no question has this id
+    ├── RunEnded              the run has ended: it takes no signal, answer or cancellation any more
+    ├── AlreadyDecided        somebody has answered this question before, or nobody needs to any more
     ├── QueueFull             too many runs of this flow wait already
     └── StoreError            the store cannot do it now
         ├── StoreFull         no room left on the disk
@@ -62,6 +67,14 @@ class UnawaitedCall(UsageError):
 
 class NotInFlow(UsageError):
     """Something that a flow's body cannot do and replay."""
+
+
+class InvalidAnswer(UsageError):
+    """What a person answers is not what was asked for. Nothing was decided: answer again."""
+
+
+class CannotRedrive(UsageError):
+    """The run is not at its end, or has no such step to go on from."""
 
 
 class Unstorable(SegueError):
@@ -137,6 +150,7 @@ class Failure(NamedTuple):
         by: that rung's name, where it is not the step itself.
         then: the rung that followed.
         raw: the value that was refused, as text, cut at 64 KiB.
+        step: of a run's failure, the identity of the step that it came from, if it came from one.
     """
 
     type: str
@@ -149,6 +163,7 @@ class Failure(NamedTuple):
     by: str = ""
     then: int = 0
     raw: str = ""
+    step: str = ""
 
     def is_a(self, kind: "builtins.type[BaseException]") -> bool:
         """Whether the recorded error was an instance of this class."""
@@ -192,6 +207,8 @@ class RunFailed(SegueError):
     """
 
     verb = "failed"
+    step = ""
+    """In the flow that called it: the child's identity among the steps there."""
 
     def __init__(self, run: str, flow: str, error: Failure) -> None:
         self.run, self.flow, self.error = run, flow, error
@@ -221,6 +238,28 @@ class Conflict(SegueError):
 
 class UnknownRun(SegueError):
     """No run has this id."""
+
+
+class UnknownQuestion(UnknownRun):
+    """No question has this id."""
+
+
+class RunEnded(SegueError):
+    """The run has ended: it takes no signal, answer or cancellation any more."""
+
+
+class AlreadyDecided(SegueError):
+    """Somebody has answered this question before, or nobody needs to any more.
+
+    Attributes:
+        question: its id.
+        by: who answered; None if nobody did.
+        at: when it was decided, seconds since the epoch.
+    """
+
+    def __init__(self, question: str, why: str, by: str | None, at: float) -> None:
+        self.question, self.by, self.at = question, by, at
+        super().__init__(f"question {question} {why}")
 
 
 class QueueFull(SegueError):

@@ -16,6 +16,7 @@ from segue.runtime.ids import checked
 from segue.runtime.registry import FLOWS, add_flow, module_of
 from segue.runtime.spec import FlowSpec
 from segue.runtime.tickets import Options, Ticket
+from segue.sending import cancel_run, send_signal
 from segue.steps import Step, check_name
 from segue.together import CONCURRENCY, map_over
 
@@ -60,8 +61,49 @@ class Handle(Generic[R]):
         engine = self._ticket.engine
         return await on_engine(engine, _reason(engine, self.id))
 
+    async def cancel(self, reason: str = "", *, by: str = "") -> None:
+        """Have it cancelled: steps that run get to clean up, child runs are cancelled too, and what was done is undone.
+
+        When this returns the wish is durable; ``result`` raises ``RunCancelled`` when it has come true. A run that has
+        not begun ends at once. Asked for twice it is the same.
+
+        Raises:
+            RunEnded: it has ended already.
+            UnknownRun: the store has no such run.
+
+        >>> await handle.cancel("the customer called")
+        """
+        engine = self._ticket.engine
+        await on_engine(engine, _sent(engine, cancel_run(engine.store, self.id, by=by, why=reason)))
+
+    async def send(self, name: str, value: Any = None, *, once: str | None = None) -> bool:
+        """Send a signal, which the flow reads with ``wait_for(name, …)``. When this returns it is durable.
+
+        Args:
+            once: an id of your own for what is sent: sent again under it, it is not delivered twice.
+
+        Returns:
+            False if a signal of this ``once`` was sent before.
+
+        Raises:
+            RunEnded: the run has ended already.
+            UnknownRun: the store has no such run.
+            Unstorable, UsageError: the value cannot be sent.
+
+        >>> await handle.send("paid", {"amount": 900}, once="event-7")
+        """
+        engine = self._ticket.engine
+        return await on_engine(engine, _sent(engine, send_signal(engine.store, self.id, name, value, once=once)))
+
     def __repr__(self) -> str:
         return f"<run {self.id}>"
+
+
+async def _sent(engine: Engine, sending: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await sending
+    finally:
+        engine.look_for_mail()
 
 
 async def _reason(engine: Engine, id: str) -> str | None:

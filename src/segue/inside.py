@@ -90,7 +90,7 @@ def _seed(what: str) -> bytes | None:
     here = place()
     if here is None:
         return None
-    key = f"{here.run.id}\0{here.identify(what)}"
+    key = f"{here.run.origin}\0{here.identify(what)}"
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 

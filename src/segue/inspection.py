@@ -1,22 +1,26 @@
 """Reading runs back: steps and attempts, out of the journal. Pure: no store, no clock."""
 
-import hashlib
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from segue.core.branches import name_of
+from segue.core.branches import name_of, undone_step
 from segue.core.entries import OUTCOMES, Entry, Kind
 from segue.core.lifecycle import Status
+from segue.core.redrive import past
 from segue.errors import CorruptRecord, Failure
 from segue.runtime.failures import read_failure
+from segue.runtime.ids import child_id
 from segue.runtime.notes import PLAIN, Note, unpack
+from segue.runtime.redrives import read_deed, read_redrive, read_redriven
 from segue.stores.base import Row
 from segue.values import encode, plain
 
-AttemptStatus = Literal["completed", "failed", "cancelled", "running", "lost"]
-StepStatus = Literal["completed", "failed", "cancelled", "running", "retrying", "lost"]
+AttemptStatus = Literal["completed", "failed", "cancelled", "running", "asking", "lost"]
+StepStatus = Literal["completed", "failed", "cancelled", "running", "asking", "retrying", "lost"]
 StepKind = Literal["step", "run", "timer"]
+Undo = Literal["undone", "not undone", "unknown"]
+"""What became of an effect: ``unknown`` if the step gave no result, but its body has run, or may have."""
 Fetch = Callable[[bytes | None], bytes | None]
 
 
@@ -48,12 +52,18 @@ class StepRecord:
 
     Attributes:
         id: its identity in the run, as in ``"1.2/fetch#3"``.
-        status: ``retrying`` between a failed attempt and the next, ``lost`` if its worker died.
+        status: ``retrying`` between a failed attempt and the next, ``asking`` while a person has to decide, ``lost``
+            if its worker died.
         input: its arguments by name, as plain data; None if none were recorded.
         output: its result, as plain data.
         error: why it failed.
         run: the child run's id, if it is one.
         note: where its result came from, and how sure it is.
+        asked: the ids of the questions that it put to people.
+        undo: of an effect that can be undone, in a run that failed or was cancelled: what became of it.
+        undoes: the step whose effect it undoes.
+        edited: its input is what a person gave in place of the flow's.
+        reversible: it has an effect that can be undone, and its body has run, or may have.
     """
 
     id: str
@@ -66,6 +76,11 @@ class StepRecord:
     error: Failure | None = None
     run: str | None = None
     note: Note = PLAIN
+    asked: tuple[str, ...] = ()
+    undo: Undo | None = None
+    undoes: str | None = None
+    edited: bool = False
+    reversible: bool = False
 
     @property
     def started(self) -> float:
@@ -85,6 +100,24 @@ class Takeover:
 
 
 @dataclass(frozen=True, slots=True)
+class Intervention:
+    """Something that reached the run from outside, or was done to it.
+
+    Attributes:
+        kind: ``signal``, ``cancel``, ``undo``, ``redrive``, ``fork`` or ``discard``.
+        by: who did it, if that is known.
+        said: the rest, in words.
+        data: what came, what was edited, or the end that was taken back, as plain data.
+    """
+
+    time: float
+    kind: str
+    by: str
+    said: str
+    data: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run, as its journal tells it."""
 
@@ -94,6 +127,7 @@ class RunRecord:
     error: Failure | None
     steps: tuple[StepRecord, ...]
     takeovers: tuple[Takeover, ...] = ()
+    interventions: tuple[Intervention, ...] = ()
 
     @property
     def id(self) -> str:
@@ -115,20 +149,26 @@ def timeline(row: Row, entries: Sequence[Entry], children: Sequence[Row] = (), f
     read = _Reader(fetch)
     drafts: dict[str, _Draft] = {}
     takeovers: list[Takeover] = []
-    for entry in entries:
+    counting = past(entries, read_redrive)
+    for entry in counting.entries:
         if entry.kind is Kind.CLAIM:
             takeovers.append(Takeover(entry.started, str(read.data(entry.output, {}).get("worker", ""))))
             for draft in drafts.values():
                 draft.lose(entry.ended)
-        else:
+        elif entry.kind not in _OUTSIDE:
             drafts.setdefault(entry.step, _Draft(entry.step)).add(entry, read)
+    for step, edit in counting.edits.items():
+        if step in drafts:
+            drafts[step].input, drafts[step].edited = edit, True
     for child in children:
-        _adopt(row.id, child, drafts)
+        _adopt(row.id, child, drafts, counting.fresh)
     if row.status.terminal or row.status is Status.QUEUED:
         for draft in drafts.values():
             draft.lose(row.ended or row.due)
     steps = sorted((draft.record(read) for draft in drafts.values()), key=lambda step: step.started)
     failed = row.status in (Status.FAILED, Status.CANCELLED)
+    if failed:
+        steps = _with_undo(steps)
     return RunRecord(
         row,
         read.data(row.input),
@@ -136,7 +176,58 @@ def timeline(row: Row, entries: Sequence[Entry], children: Sequence[Row] = (), f
         read.failure(row.result) if failed else None,
         tuple(steps),
         tuple(takeovers),
+        tuple(_intervention(entry, read) for entry in entries if entry.kind in _OUTSIDE),
     )
+
+
+_OUTSIDE = frozenset({Kind.SIGNAL, Kind.CANCEL, Kind.UNDO, Kind.REDRIVE, Kind.FORKED, Kind.DISCARD})
+"""Kinds of entries that belong to no step."""
+
+
+def _intervention(entry: Entry, read: "_Reader") -> Intervention:
+    if entry.kind is Kind.SIGNAL:
+        name = entry.step.removeprefix("@signal.")
+        return Intervention(entry.ended, "signal", "", f"signal {name!r} came", read.data(entry.output))
+    if entry.kind in (Kind.REDRIVE, Kind.FORKED):
+        return _redriven(entry)
+    if entry.kind is Kind.UNDO:
+        return Intervention(entry.ended, "undo", "", "what it had done was undone from here on")
+    deed = read_deed(entry.output)
+    by, why = str(deed.get("by") or ""), str(deed.get("why") or "")
+    kind, said = ("cancel", "asked to cancel it") if entry.kind is Kind.CANCEL else ("discard", "discarded it")
+    return Intervention(entry.ended, kind, by, said + (f": {why}" if why else ""))
+
+
+def _redriven(entry: Entry) -> Intervention:
+    redriven = read_redriven(entry)
+    redrive, deed = redriven.redrive, redriven.deed
+    kind, said = ("fork", f"forked run {redrive.of}") if entry.kind is Kind.FORKED else ("redrive", "let it go on")
+    said += f" from {redrive.step}" if redrive.step else ""
+    if redrive.edits:
+        said += f", with an edited input of {', '.join(redrive.edits)}"
+    if redriven.results:
+        said += f", with a given result of {', '.join(redriven.results)}"
+    data = {
+        "from": redrive.step,
+        "inputs": {step: plain(edit) for step, edit in redrive.edits.items()},
+        "results": list(redriven.results),
+        "error": error_data(read_failure(redriven.end)) if redriven.end else None,
+    }
+    return Intervention(entry.ended, kind, deed.by, said + (f": {deed.why}" if deed.why else ""), data)
+
+
+def _with_undo(steps: list[StepRecord]) -> list[StepRecord]:
+    """The steps of a run that failed, with what became of their effects."""
+    undone = {step.undoes: step.status == "completed" for step in steps if step.undoes is not None}
+    found: list[StepRecord] = []
+    for step in steps:
+        undo: Undo | None = None
+        if step.id in undone:
+            undo = "undone" if undone[step.id] else "not undone"
+        elif step.reversible and step.undoes is None:
+            undo = "not undone" if step.status == "completed" and not step.note.rung else "unknown"
+        found.append(replace(step, undo=undo))
+    return found
 
 
 class _Reader:
@@ -183,12 +274,20 @@ class _Draft:
     error: Failure | None = None
     run: str | None = None
     note: Note = PLAIN
+    asked: list[str] = field(default_factory=list[str])
+    reversible: bool = False
+    edited: bool = False
 
     def add(self, entry: Entry, read: _Reader) -> None:
         self.input = self.input if entry.input is None else entry.input
         number = max(1, entry.attempt)
-        if entry.kind is Kind.START:
-            self.status = "running"
+        if entry.kind is Kind.ASKED:
+            if (question := str(read.data(entry.output))) not in self.asked:
+                self.asked.append(question)
+                self.status = "asking"
+                self.attempts[number] = AttemptRecord(number, entry.started, None, "asking")
+        elif entry.kind is Kind.START:
+            self.status, self.reversible = "running", self.reversible or entry.output is not None
             self.attempts[number] = AttemptRecord(number, entry.started, None, "running")
         elif entry.kind is Kind.ATTEMPT:
             self.status = "retrying"
@@ -229,6 +328,8 @@ class _Draft:
         attempts = tuple(self.attempts[number] for number in sorted(self.attempts))
         output = read.data(self.output)
         name = self.id if self.kind == "timer" else name_of(self.id)
+        if name.startswith("@wait."):
+            name = f"signal {name.removeprefix('@wait.')}"
         return StepRecord(
             self.id,
             name,
@@ -240,19 +341,18 @@ class _Draft:
             self.error,
             self.run,
             self.note,
+            tuple(self.asked),
+            None,
+            undone_step(self.id),
+            self.edited,
+            self.reversible,
         )
 
 
-def child_id(run: str, step: str) -> str:
-    """The id that a child run gets, unless its flow was called with another one."""
-    digest = hashlib.blake2b(f"{run}\0{step}".encode(), digest_size=8).hexdigest()
-    return f"{run[:40]}.{digest}"
-
-
-def _adopt(run: str, child: Row, drafts: dict[str, _Draft]) -> None:
+def _adopt(run: str, child: Row, drafts: dict[str, _Draft], fresh: Mapping[str, int]) -> None:
     """Find the step that a child run is; one that has not ended has no entry yet."""
     same_name = [draft for draft in drafts.values() if name_of(draft.id) == child.flow and draft.run is None]
-    derived = [draft for draft in same_name if child_id(run, draft.id) == child.id]
+    derived = [draft for draft in same_name if child_id(run, draft.id, fresh.get(draft.id, 0)) == child.id]
     named_by_caller = [draft for draft in same_name if not child.id.startswith(f"{run[:40]}.")]
     found = next(iter(derived or named_by_caller), None)
     if found is None:
@@ -290,6 +390,7 @@ def as_data(record: RunRecord) -> dict[str, Any]:
         "input": record.input,
         "result": record.result,
         "error": error_data(record.error),
+        **({"interventions": [_told(one) for one in record.interventions]} if record.interventions else {}),
         "steps": [_step_data(step) for step in record.steps if step.kind != "timer"],
     }
 
@@ -307,7 +408,15 @@ def _step_data(step: StepRecord) -> dict[str, Any]:
     ]
     data = {"id": step.id, "name": step.name, "attempts": attempts, "input": step.input, "output": step.output}
     data |= _note_data(step.note)
+    data |= {"questions": list(step.asked)} if step.asked else {}
+    data |= {"undo": step.undo} if step.undo is not None else {}
+    data |= {"undoes": step.undoes} if step.undoes is not None else {}
+    data |= {"edited": True} if step.edited else {}
     return data if step.run is None else {**data, "run": step.run}
+
+
+def _told(one: Intervention) -> dict[str, Any]:
+    return {"time": one.time, "kind": one.kind, "by": one.by, "said": one.said, "data": one.data}
 
 
 def _note_data(note: Note) -> dict[str, Any]:

@@ -41,6 +41,25 @@ def seconds(duration: Duration) -> float:
     return value
 
 
+def spoken(duration: float) -> str:
+    """Seconds as people write them.
+
+    >>> spoken(5400), spoken(604800), spoken(0.25), spoken(61.5)
+    ('1h30m', '1w', '250ms', '1m1.5s')
+    """
+    left = round(duration, 3)
+    if 0 < left < 1:
+        return f"{left * 1000:g}ms"
+    parts: list[str] = []
+    for unit in ("w", "d", "h", "m"):
+        count, left = divmod(left, seconds(f"1{unit}"))
+        if count:
+            parts.append(f"{count:.0f}{unit}")
+    if left >= 0.001 or not parts:
+        parts.append(f"{left:.3f}".rstrip("0").rstrip(".") + "s")
+    return "".join(parts)
+
+
 Matcher = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
 """Which errors: a class, several, or a function of the error."""
 

@@ -172,6 +172,7 @@ def step(
     breaker: int | Breaker | None = None,
     shared: str | None = None,
     hedge: bool | Duration | Hedge | None = None,
+    undo: Any = None,
     name: str | None = None,
     version: str = "",
     process: bool = False,
@@ -196,7 +197,7 @@ def step(
         check: one or several functions of the result (and of inputs, by name): ``None`` or ``True`` passes; ``False``,
             a reason, or an exception does not. ``confident()`` and ``fresh()`` make such checks.
         fallback: what to take instead, one or a list in order: ``cached()``, another step, a function (of the same
-            parameters, by name), a constant.
+            parameters, by name), a person (``escalate()``), a constant.
         degraded: a value of the declared type, for when all else has failed.
         memoize: take a good value that the step gave for the same input within this time, instead of calling it.
         concurrency: so many attempts at a time in this process.
@@ -206,6 +207,8 @@ def step(
         shared: a name: steps that give the same one share concurrency, rate and breaker.
         hedge: send a second request when the first takes long: after this time, or, for ``True``, after what 95 % of
             the last ones took. The first to succeed wins, the other is cancelled.
+        undo: what undoes the step's effect, a step or function: called with the result, then the step's inputs, when
+            the run fails or is cancelled afterwards. Effects are undone in reverse order, each with its own retries.
         name: what it is called in records; by default the function's name.
         version: noted with the step, for your own use; kept values are those of the same version.
         process: run the plain function in a process, which a timeout can really end.

@@ -384,6 +384,14 @@ class Codec:
         except Exception as error:  # a codec of the user's, on data that it never made
             raise Unstorable(self.where, "$", f"what is stored cannot be read: {_said(error)}") from error
 
+    def from_plain(self, data: bytes) -> Any:
+        """A value that a person gave as JSON, stored as such, as the annotated type.
+
+        Raises:
+            Unstorable: it does not fit.
+        """
+        return self.convert(plain(data))
+
     def convert(self, value: Any) -> Any:
         """A value that came as JSON, as the annotated type.
 
@@ -401,6 +409,10 @@ class Codec:
             return msgspec.convert(value, self.kind, dec_hook=_from_data)
         except msgspec.ValidationError as error:
             raise self._unfit(error) from None
+        except RecursionError:
+            raise
+        except Exception as error:  # a codec of the user's, on data that it never made
+            raise Unstorable(self.where, "$", f"it cannot be read: {_said(error)}") from error
 
     def _unfit(self, error: Exception) -> Unstorable:
         text, _, path = str(error).partition(" - at ")

@@ -26,7 +26,8 @@ ALLOWED = {
     ("running", "fail"): "failed",
     ("running", "cancel"): "cancelled",
     ("waiting", "wake"): "queued",
-    ("waiting", "cancel"): "cancelled",
+    ("failed", "redrive"): "queued",
+    ("cancelled", "redrive"): "queued",
 }
 
 
@@ -40,8 +41,9 @@ def test_each_state_takes_the_events_it_should_and_refuses_the_others_by_name(st
         assert move(status, event) == expected
 
 
-def test_nothing_leads_out_of_a_terminal_state() -> None:
-    assert {status for status, _ in TABLE if status.terminal} == set()
+def test_only_a_person_leads_out_of_a_terminal_state_and_never_out_of_completed() -> None:
+    out = {(status.value, event.value) for status, event in TABLE if status.terminal}
+    assert out == {("failed", "redrive"), ("cancelled", "redrive")}
     assert {status for status in Status if status.terminal} == TERMINAL
 
 

@@ -58,9 +58,13 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_recorded_runs_agai
         assert round < KILLS
 
 
+MAIL = {"before-mail", "after-mail"}
+"""Reached where something is sent to a run: tests/reliability/test_decisions.py."""
+
+
 @pytest.mark.parametrize(
     ("point", "count"),
-    [(point, count) for point in sorted(POINTS) for count in ((1,) if "claim" in point else (1, 2, 5))],
+    [(point, count) for point in sorted(POINTS - MAIL) for count in ((1,) if "claim" in point else (1, 2, 5))],
 )
 def test_killed_at_every_named_point(zygote: Process, tmp_path: Path, point: str, count: int) -> None:
     first = {"folder": str(tmp_path), "numbers": [0, SUBMITS]}

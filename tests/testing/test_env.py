@@ -444,7 +444,7 @@ async def publishing(cities: list[str]) -> int:
     return len(booked) + len(text)
 
 
-@pytest.mark.parametrize("point", sorted(POINTS))
+@pytest.mark.parametrize("point", sorted(POINTS - {"before-mail", "after-mail"}))
 def test_a_run_goes_on_after_a_crash_at_each_point(env: Env, point: str) -> None:
     env.crash_at(point)
     record = env.run(publishing, ["Rome"])

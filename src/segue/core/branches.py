@@ -55,3 +55,23 @@ def name_of(step: str) -> str:
     'fetch'
     """
     return step.rpartition("/")[2].partition("#")[0]
+
+
+def undo_path(step: str) -> str:
+    """The branch in which a step is undone.
+
+    >>> undo_path("1/charge#2")
+    '@undo(1/charge#2)'
+    """
+    return f"@undo({step})"
+
+
+def undone_step(step: str) -> str | None:
+    """The step that this one undoes, if it does.
+
+    >>> undone_step("@undo(1/charge#2)/refund"), undone_step("1/charge#2")
+    ('1/charge#2', None)
+    """
+    if not step.startswith("@undo("):
+        return None
+    return step.removeprefix("@undo(").rpartition(")/")[0]

@@ -26,10 +26,30 @@ class Kind(IntEnum):
 
     NOTED = 8
     """As ``OK``, with something to say about the result: ``output`` is a note and the result."""
+    ASKED = 9
+    """A person was asked, or reminded; ``output`` is the question's id."""
+    SIGNAL = 10
+    """A signal came for the run; ``output`` is its value. ``step`` says which."""
+    CANCEL = 11
+    """The run is to be cancelled; ``output`` says by whom and why."""
+    UNDO = 12
+    """The run ends in failure, and what its steps did is undone first; ``output`` is that end."""
+    REDRIVE = 13
+    """A person let the run go on after its end; ``output`` says from where, with which changes."""
+    FORKED = 14
+    """What precedes was recorded by another run; ``output`` says which."""
+    DISCARD = 15
+    """A person decided that nothing more is done about the failed run; ``output`` says who and why."""
 
 
 OUTCOMES = frozenset({Kind.OK, Kind.NOTED, Kind.ERROR, Kind.CANCELLED, Kind.TIMER})
-"""The kinds that the flow's code gets to see."""
+"""The kinds that the flow's code gets to see when it asks."""
+
+UNASKED = frozenset({Kind.CANCEL, Kind.UNDO})
+"""The kinds that reach it at their place in the order, whether it asks or not."""
+
+GOOD = frozenset({Kind.OK, Kind.NOTED})
+"""The kinds that hold a result."""
 
 
 class Entry(NamedTuple):

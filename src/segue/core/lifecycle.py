@@ -11,7 +11,7 @@ class Status(StrEnum):
     RUNNING = "running"
     """Owned by a worker with a live lease."""
     WAITING = "waiting"
-    """Has left memory, for a named reason: a timer, a child run."""
+    """Has left memory, for a named reason: a timer, a child run, a person, a signal."""
     COMPLETED = "completed"
     FAILED = "failed"
     """Ended for good in failure; everything is kept."""
@@ -42,6 +42,8 @@ class Event(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     CANCEL = "cancel"
+    REDRIVE = "redrive"
+    """A person lets it go on after its end. No worker can."""
 
 
 TABLE: dict[tuple[Status, Event], Status] = {
@@ -54,7 +56,8 @@ TABLE: dict[tuple[Status, Event], Status] = {
     (Status.RUNNING, Event.FAIL): Status.FAILED,
     (Status.RUNNING, Event.CANCEL): Status.CANCELLED,
     (Status.WAITING, Event.WAKE): Status.QUEUED,
-    (Status.WAITING, Event.CANCEL): Status.CANCELLED,
+    (Status.FAILED, Event.REDRIVE): Status.QUEUED,
+    (Status.CANCELLED, Event.REDRIVE): Status.QUEUED,
 }
 
 

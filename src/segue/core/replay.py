@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from segue.core.branches import items_of_one_map, name_of
-from segue.core.entries import OUTCOMES, Entry, Kind
+from segue.core.entries import OUTCOMES, UNASKED, Entry, Kind
 from segue.types import StepId
 
 
@@ -50,6 +50,13 @@ class Tape:
         self._inputs: dict[StepId, bytes] = {}
         self.failed: dict[StepId, list[Entry]] = {}
         """Attempts that failed before the run was interrupted, of steps that had not ended."""
+        self.asked: dict[tuple[StepId, int], list[Entry]] = {}
+        """When a person was asked, and reminded, in an attempt of a step."""
+        self.signals: list[Entry] = []
+        self.begun: set[StepId] = set()
+        """Steps with an effect that can be undone, which were about to run."""
+        self.undoing = False
+        """The run had begun to undo what its steps did."""
         self._ready: list[int] = []
         self._live: deque[Entry] = deque()
         self._by_call: dict[tuple[str, bytes | None], StepId] | None = None
@@ -66,8 +73,18 @@ class Tape:
             self._outcomes.append(entry)
         elif entry.kind is Kind.ATTEMPT:
             self.failed.setdefault(entry.step, []).append(entry)
+        elif entry.kind in UNASKED:
+            self.undoing = self.undoing or entry.kind is Kind.UNDO
+            heappush(self._ready, len(self._outcomes))
+            self._outcomes.append(entry)
         elif entry.kind is Kind.CLAIM:
             self.claims.append(entry)
+        elif entry.kind is Kind.ASKED:
+            self.asked.setdefault((entry.step, entry.attempt), []).append(entry)
+        elif entry.kind is Kind.SIGNAL:
+            self.signals.append(entry)
+        elif entry.kind is Kind.START and entry.output is not None:
+            self.begun.add(entry.step)
 
     @property
     def replaying(self) -> bool:

@@ -91,7 +91,7 @@ class ChildCall:
     def cancel(self) -> None:
         self.stopping = True
         if self.started:
-            self.run.engine.children.cancel(self.id)
+            self.run.engine.children.cancel(self)
         elif self.run.new:  # it has not begun; else it may have, under an earlier worker, and is looked up first
             self.started = self.run.engine.clock()
             self.ended(Status.CANCELLED, encode("it had not begun", "note"))
@@ -107,7 +107,9 @@ class ChildCall:
         if entry.kind is Kind.OK:
             _give(future, self.run, self.spec, entry)
         elif entry.kind is Kind.ERROR:
-            future.set_exception(run_error(self.id, self.spec.name, read_failure(entry.output)))
+            error = run_error(self.id, self.spec.name, read_failure(entry.output))
+            error.step = self.step
+            future.set_exception(error)
         else:
             future.cancel()
 
@@ -127,7 +129,8 @@ class FlowTimer:
 
     @property
     def when(self) -> float:
-        return self.timer.when()
+        """Seconds since the epoch. The flow's time stood still while the run was at an end that a redrive took back."""
+        return self.timer.when() + self.run.past.pause
 
     def start(self) -> None:
         engine = self.run.engine

@@ -29,11 +29,12 @@ from segue.runtime.context import HERE, Place
 from segue.runtime.controlled import controlled
 from segue.runtime.controls import BreakerOpen
 from segue.runtime.failures import failure_of, message_of, read_failure, wait_asked
+from segue.runtime.inquiries import Inquiry
 from segue.runtime.judging import Good, judge, refuse_large, refuse_stale
 from segue.runtime.keeping import NothingKept, cell_name
 from segue.runtime.notes import PLAIN, Note, pack, unpack
 from segue.runtime.resources import shelf_of_process
-from segue.runtime.spec import StepSpec
+from segue.runtime.spec import Asking, StepSpec
 from segue.stores.artifacts import SPILL, Artifacts
 from segue.stores.base import Cell
 from segue.types import StepId
@@ -64,6 +65,10 @@ class Call:
         attempt: attempts on all rungs.
         last: the last failure.
         wanted: what the flow awaits: the value, or an ``Outcome``.
+        inquiry: the question that a person has to decide, while there is one.
+        unanswered: how many of those who were asked have let the time pass.
+        refusal: the failure for which a person is asked.
+        edited: a person has given it other arguments than the flow.
     """
 
     __slots__ = (
@@ -72,10 +77,12 @@ class Call:
         "began",
         "cause",
         "deadline",
+        "edited",
         "entered",
         "future",
         "handle",
         "input",
+        "inquiry",
         "kwargs",
         "last",
         "lead",
@@ -86,6 +93,7 @@ class Call:
         "place",
         "recorded",
         "recorded_input",
+        "refusal",
         "run",
         "rung",
         "rung_began",
@@ -95,6 +103,7 @@ class Call:
         "stopping",
         "task",
         "tries",
+        "unanswered",
         "value",
         "wanted",
     )
@@ -107,16 +116,19 @@ class Call:
         self.spec = self.lead = spec
         self.args, self.kwargs, self.input = args, kwargs, input
         self.future: asyncio.Future[Any] = asyncio.Future(loop=run.loop)
-        self.deadline = place.deadline
+        self.deadline = None if place.deadline is None else place.deadline + run.past.pause
         self.attempt = self.live = self.rung = self.tries = 0
         self.began = self.started = self.let_in = self.rung_began = 0.0  # seconds since the epoch
         self.task: asyncio.Task[None] | None = None
         self.handle: asyncio.TimerHandle | None = None
         self.stopping: str | None = None  # why the body is being cancelled: "cancelled" or "timeout"
-        self.entered = self.over = self.recorded = self.recorded_input = self.wanted = False
+        self.entered = self.over = self.recorded = self.recorded_input = self.wanted = self.edited = False
         self.value: Any = None
         self.note = PLAIN
         self.last: Failure | None = None
+        self.inquiry: Inquiry | None = None
+        self.unanswered = 0
+        self.refusal: Failure | None = None
         self.cause = ""  # how the step itself failed, where a fallback fails too
 
     @property
@@ -143,19 +155,32 @@ class Call:
     def _go_on(self, failed: list[Entry]) -> None:
         """Take up the ladder where an earlier worker left it."""
         failures = [read_failure(entry.output) for entry in failed]
-        self.attempt, self.began, self.recorded_input = len(failed), failed[0].started, True
-        self.last = last = failures[-1]
+        self.attempt, self.recorded_input = len(failed), True
+        # a person may have sent it back to a lower rung: what was before is over
+        since = max((place for place, failure in enumerate(failures, 1) if failure.then < failure.rung), default=0)
+        failed, failures, self.last = failed[since:], failures[since:], failures[-1]
+        if not failures:
+            self._climb(self.last.then)
+            return
+        last = failures[-1]
+        self.began = failed[0].started
         self.cause = next((str(failure) for failure in reversed(failures) if not failure.rung), "")
         self.rung = last.rung
         if max(last.then, last.rung) >= len(self.spec.rungs):  # the ladder has become shorter since
             self._end(Kind.ERROR, encode(last, "failure"))
             return
+        self.refusal = next((failure for failure in reversed(failures) if failure.then > failure.rung), None)
         if last.then > last.rung:
             self._climb(last.then)
             return
         self.tries = sum(failure.rung == last.rung for failure in failures)
         self.rung_began = next(e.started for e, f in zip(failed, failures, strict=True) if f.rung == last.rung)
-        self.lead = self.spec.rungs[self.rung].spec or self.spec if self.rung else self.spec
+        rung = self.spec.rungs[self.rung]
+        if rung.ask is not None:
+            self.unanswered = sum(failure.type == "NoAnswer" for failure in failures)
+            self._attempt()
+            return
+        self.lead = rung.spec or self.spec if self.rung else self.spec
         self._after_failure(last, None, again_at=failed[-1].ended)
 
     def _climb(self, rung: int) -> None:
@@ -180,6 +205,9 @@ class Call:
         if self.tries == 1:
             self.rung_began = self.started
             self.began = self.began or self.started
+        if self.spec.human and (asking := self.spec.rungs[self.rung].ask) is not None:
+            self._ask(asking)
+            return
         self._in_task(self._body(self.attempt) if self.rung == 0 else self._other_body(self.attempt))
         if self.spec.bounded and not self.spec.instant[self.rung]:
             lead = self.lead
@@ -236,8 +264,8 @@ class Call:
                 refuse_stale(spec, self._inputs(), self.started)
             if self.last is not None and spec.feedback:
                 args, kwargs = spec.inputs.replaced(args, kwargs, feedback=str(self.last))
-            if self.run.cautious:
-                await self._trace()
+            if self.run.cautious or spec.undo is not None:
+                await self._trace(spec)
             if crashpoints.armed:
                 crashpoints.reach("before-body")
             if spec.direct and self.run.engine.around is None:
@@ -316,8 +344,8 @@ class Call:
             refuse_stale(spec, spec.inputs.named(args, kwargs), self.started)
         if spec.feedback and self.last is not None:
             args, kwargs = spec.inputs.replaced(args, kwargs, feedback=str(self.last))
-        if self.run.cautious:
-            await self._trace()
+        if self.run.cautious or spec.undo is not None:
+            await self._trace(spec)
         if crashpoints.armed:
             crashpoints.reach("before-body")
         value = await self._called(spec, args, kwargs)
@@ -395,6 +423,8 @@ class Call:
 
     def _check_unchanged(self) -> None:
         """The flow's own objects are the step's arguments: changes to them would be missing when it is replayed."""
+        if self.edited:
+            return
         for value in (*self.args, *self.kwargs.values()):
             if type(value) not in _FIXED:
                 if not self.spec.inputs.same(self.input, self.spec.inputs.encode(self.args, self.kwargs)):
@@ -410,10 +440,13 @@ class Call:
             name: await (engine if used.scope == "worker" else process).get(used) for name, used in spec.uses.items()
         }
 
-    async def _trace(self) -> None:
-        """The last worker died: let it be known which step was running, if this one does."""
-        run = self.run
-        run.submit(Kind.START, self.step, self.attempt, self.started, self._unrecorded_input(), None)
+    async def _trace(self, spec: StepSpec) -> None:
+        """Let it be known that the body runs: it may kill its worker, or have an effect that nobody hears of."""
+        run, mark = self.run, None
+        if spec.undo is not None:
+            mark = encode(spec.undo[0].name, "a name")
+            run.begun.add(self.step)
+        run.submit(Kind.START, self.step, self.attempt, self.started, self._unrecorded_input(), mark)
         await run.durable()
 
     async def _spilled(self, data: bytes) -> bytes:
@@ -516,12 +549,68 @@ class Call:
         if run.engine.watchers:
             run.engine.tell("retry", run, step=self.step, attempt=attempt, failure=failure, delay=delay, on_to=on_to)
 
+    # A person
+
+    def _ask(self, asking: Asking) -> None:
+        if self.last is not None and self.last.rung < self.rung:
+            self.refusal = self.last
+        self.task, self.inquiry = None, Inquiry(self, asking)
+        try:
+            self.inquiry.begin()
+        except Unstorable as error:  # what is to be shown: nobody can be asked then
+            self.inquiry = None
+            self.leave_rung(failure_of(error))
+
+    def end_with(self, data: bytes, value: Any, note: Note) -> None:
+        """A person has given the result."""
+        self.value, self.note = value, note
+        self._end_well(data)
+
+    def end_cancelled(self) -> None:
+        """The flow cancelled it, and nobody had answered."""
+        self._end(Kind.CANCELLED, encode("", "note"))
+
+    def ask_again(self, failure: Failure) -> None:
+        """Ask once more: the answer did not fit, or the next one's turn has come."""
+        self._leave_attempt(failure, self.rung)
+        self._attempt()
+
+    def start_over(self, failure: Failure) -> None:
+        """A person wants the step tried again, from the first rung."""
+        self._leave_attempt(failure, 0)
+        self.began, self.unanswered = 0.0, 0
+        self._climb(0)
+
+    def leave_rung(self, failure: Failure) -> None:
+        """Nobody helped: on to the next rung, if there is one."""
+        if self.stopping == "cancelled":
+            self.end_cancelled()
+        elif self.rung + 1 < len(self.spec.rungs):
+            self._leave_attempt(failure, self.rung + 1)
+            self._climb(self.rung + 1)
+        else:
+            if self.rung:
+                by, note = self.spec.rungs[self.rung].name, f"the step itself: {shortened(self.cause, 300)}"
+                failure = failure._replace(rung=self.rung, by=by, note=note)
+            self._end(Kind.ERROR, encode(failure, "failure"))
+
+    def _leave_attempt(self, failure: Failure, then: int) -> None:
+        self.last = failure = failure._replace(rung=self.rung, by=self.spec.rungs[self.rung].name, then=then)
+        self.note = PLAIN
+        data = encode(failure, "failure")
+        self.run.submit(Kind.ATTEMPT, self.step, self.attempt, self.started, self._unrecorded_input(), data)
+        self._tell_retry(failure, 0.0, on_to=self.spec.rungs[then].name if then != self.rung else "")
+        self.run.wake()
+
     # Being stopped
 
     def _stop(self, why: str) -> None:
         """Ask the body to end; if it is deaf, give it up after a while."""
         self._clear()
         self.stopping = why
+        if self.inquiry is not None:
+            self.inquiry.withdraw()
+            return
         if self.task is None or not self.entered:  # it waits for a retry, or has not begun: nothing can end it but us
             if self.task is not None:
                 self.task.cancel()
@@ -546,6 +635,8 @@ class Call:
     def give_up(self) -> None:
         self.over = True
         self._clear()
+        if self.inquiry is not None:
+            self.inquiry.give_up()
         if self.task is not None and not self.task.done():
             self.task.cancel()
 
@@ -621,7 +712,9 @@ class Call:
                 kind = StepTimedOut if failure.type == "StepTimedOut" else StepFailed
                 return missing(kind(self.step, entry.attempt, failure), entry.attempt)
             note, data = unpack(entry)
-            value = self.value if self.over else self.spec.output.decode(run.engine.artifacts.fetch(data) or b"")
+            data = run.engine.artifacts.fetch(data) or b""
+            decode = self.spec.output.from_plain if note.given else self.spec.output.decode
+            value = self.value if self.over else decode(data)
         except (Unstorable, CorruptRecord) as error:
             return missing(error, entry.attempt)
         last = self.last or self._recorded_failure()

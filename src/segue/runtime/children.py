@@ -5,18 +5,21 @@ import logging
 from typing import TYPE_CHECKING
 
 from segue.core.lifecycle import Status
-from segue.errors import CorruptRecord, Fenced, StoreError, UnknownRun
+from segue.errors import CorruptRecord, Failure, Fenced, StoreError, UnknownRun
 from segue.runtime.asked import ChildCall
 from segue.runtime.claims import AGAIN_AFTER
 from segue.runtime.failures import failure_of
+from segue.runtime.redrives import Deed, pack_deed
 from segue.runtime.tickets import Submission
-from segue.stores.base import row_of
+from segue.stores.base import Mail, row_of
 from segue.values import encode
 
 if TYPE_CHECKING:
     from segue.runtime.engine import Engine
 
 log = logging.getLogger("segue")
+
+_WHY = "cancelled by its parent"
 
 
 class Children:
@@ -37,13 +40,30 @@ class Children:
             self._finding.add(call.id)
             self.engine.spawn(self._find(call))
 
-    def cancel(self, id: str) -> None:
-        """Cancel a run as soon as it executes here. One that executes elsewhere goes on to its end."""
-        run = self.engine.runs.get(id)
+    def cancel(self, call: ChildCall) -> None:
+        """Cancel a child run, wherever it executes."""
+        run = self.engine.runs.get(call.id)
         if run is not None:
-            run.cancel("cancelled by its parent")
+            run.cancel(_WHY)
+        elif call.id in self._finding:
+            self._unwanted.add(call.id)
         else:
-            self._unwanted.add(id)
+            self.engine.spawn(self._send_cancel(call))
+
+    async def _send_cancel(self, call: ChildCall) -> None:
+        body = pack_deed(Deed("", _WHY))
+        unbegun = encode(Failure("RunCancelled", _WHY), "failure")
+        while not call.over:
+            mail = Mail(call.id, "cancel", "cancel", body)
+            try:
+                receipt = await self.engine.store.send(mail, unbegun=unbegun)
+            except StoreError as error:
+                log.warning("child run %s cannot be cancelled yet: %s", call.id, error)
+            else:
+                if receipt.status is not None:
+                    break  # else it is on its way to the store still
+            await asyncio.sleep(AGAIN_AFTER)
+        self.engine.look_for_mail()
 
     def cancelled(self, id: str) -> bool:
         """Whether this run, which begins, was cancelled before it did. Asked once."""
@@ -96,9 +116,15 @@ class Children:
             engine.check_same(existing, new, call.spec)
             if existing.status.terminal:
                 engine.ended_elsewhere(existing)
+            elif call.stopping:
+                self._finding.discard(call.id)
+                self.cancel(call)
             engine.nudge()
         elif new.status is Status.RUNNING and new.worker == engine.worker:
             engine.wake(engine.take_up(call.spec, row_of(new), [], new=True))
+        elif call.stopping:
+            self._finding.discard(call.id)
+            self.cancel(call)
 
     async def _cancel_if_exists(self, call: ChildCall) -> None:
         try:
@@ -109,4 +135,5 @@ class Children:
             if row.status.terminal:
                 self.engine.ended_elsewhere(row)
             else:
-                self.cancel(call.id)
+                self._finding.discard(call.id)
+                self.cancel(call)

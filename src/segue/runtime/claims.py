@@ -13,7 +13,7 @@ from segue.errors import CorruptRecord, StoreError
 from segue.runtime.failures import failure_of
 from segue.runtime.registry import FLOWS
 from segue.runtime.tickets import Submission
-from segue.stores.base import Change, Row
+from segue.stores.base import Change, Mail, Row
 from segue.values import encode
 
 if TYPE_CHECKING:
@@ -99,10 +99,10 @@ class Claims:
             self._loading -= 1
 
     async def _load(self, row: Row) -> None:
-        engine, loaded = self.engine, None
+        engine, loaded, mail = self.engine, None, list[Mail]()
         while loaded is None and engine.worker == row.worker:
             try:
-                loaded = await engine.store.load(row.id)
+                loaded, mail = await engine.store.load(row.id), await engine.store.mail(run=row.id)
             except CorruptRecord as error:
                 log.error("run %s of %r ends: %s", row.id, row.flow, error)
                 self._end_unloaded(row, error)
@@ -113,7 +113,11 @@ class Claims:
         if loaded is not None and engine.is_open:
             row, entries = loaded
             if row.worker == engine.worker:
-                engine.wake(engine.take_up(FLOWS[row.flow], row, entries, new=False))
+                try:
+                    engine.wake(engine.take_up(FLOWS[row.flow], row, entries, new=False, mail=mail))
+                except CorruptRecord as error:
+                    engine.runs.pop(row.id, None)
+                    self._end_unloaded(row, error)
 
     def _end_unloaded(self, row: Row, error: BaseException) -> None:
         engine = self.engine
@@ -121,5 +125,6 @@ class Claims:
         done.add_done_callback(lambda done: done.cancelled() or done.exception())
         result = encode(failure_of(error), "failure")
         end = Change(row.id, Status.FAILED, None, None, result, engine.clock(), parent=row.parent)
+        end = end._replace(asked=True, fault=(None, type(error).__name__))
         engine.journal.change(Submission(row.id, done), end)
         engine.flush_soon()

@@ -18,6 +18,8 @@ POINTS = frozenset(
         "after-end",
         "before-claim",
         "after-claim",
+        "before-mail",
+        "after-mail",
         "before-artifact",
         "after-artifact",
     }

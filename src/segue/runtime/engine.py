@@ -6,7 +6,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,7 @@ from segue.runtime.spec import FlowSpec
 from segue.runtime.threads import Pool
 from segue.runtime.tickets import Ended, Options, Submission, Ticket
 from segue.stores.artifacts import Artifacts
-from segue.stores.base import Lost, NewRun, Row, Store, check_result, row_of
+from segue.stores.base import Lost, Mail, NewRun, Row, Store, check_result, row_of
 from segue.stores.sqlite import SqliteStore
 from segue.stores.urls import open_url
 from segue.values import encode
@@ -122,6 +122,7 @@ class Engine:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._waiting: dict[str, list[Ended]] = {}
         self._full: dict[str, float] = {}  # when the queue of a flow was last seen to be full
+        self._post = False  # mail may have come for runs that are in memory
         self._arriving: dict[str, int] = {}  # runs of each flow that are being written as queued
         self._dirty: dict[Run, None] = {}
         self._ticking = False
@@ -357,12 +358,14 @@ class Engine:
                 f"this input is {show(asked)}"
             )
 
-    def take_up(self, spec: FlowSpec, row: Row, entries: list[Entry], *, new: bool) -> Run:
-        """Bring a run into memory; ``wake`` it to begin."""
+    def take_up(self, spec: FlowSpec, row: Row, entries: list[Entry], *, new: bool, mail: Sequence[Mail] = ()) -> Run:
+        """Bring a run into memory, with what was sent to it; ``wake`` it to begin."""
         run = self.runs[row.id] = Run(self, spec, row, entries, new=new)
         if self.watchers:
             self.tell("run", run, resumed=not new, entries=len(entries), parent=row.parent, journal=entries)
         run.begin()
+        for letter in mail:
+            run.take(letter)
         if self.children.cancelled(row.id):
             run.cancel("cancelled by its parent")
         return run
@@ -452,6 +455,11 @@ class Engine:
         """Look for work at once."""
         self._nudge.set()
 
+    def look_for_mail(self) -> None:
+        """Something was sent to a run that may execute here."""
+        self._post = True
+        self._nudge.set()
+
     def flush_soon(self) -> None:
         """Tick soon."""
         if not self._ticking:
@@ -487,6 +495,7 @@ class Engine:
                 now = self.clock()
                 changed = await self.store.changed()
                 if changed or now >= claim_at or self._nudge.is_set():
+                    self._post = self._post or changed
                     self._nudge.clear()
                     claim_at = now + 1.0
                     await self._look(now)
@@ -511,6 +520,13 @@ class Engine:
             for row in await self.store.ended(list(elsewhere)):
                 if self._waiting.get(row.id) is elsewhere[row.id]:  # else they heard of it meanwhile, and others came
                     self.ended_elsewhere(row)
+        if self._post and self.runs:
+            self._post = False
+            for mail in await self.store.mail(worker=self.worker):
+                if (run := self.runs.get(mail.run)) is not None:
+                    run.take(mail)
+                else:
+                    self._post = True  # it is about to come into memory
         for run in list(self.runs.values()):
             if (parked := run.parkable(now)) is not None:
                 run.park(*parked)

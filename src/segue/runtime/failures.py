@@ -3,7 +3,7 @@
 import traceback
 from types import TracebackType
 
-from segue.errors import CheckFailed, Failure, InvalidResult, SegueError
+from segue.errors import CheckFailed, Failure, InvalidResult, RunFailed, SegueError, StepFailed
 from segue.values import plain
 
 _LONGEST = 16 * 1024
@@ -83,11 +83,32 @@ def failure_of(error: BaseException, note: str = "") -> Failure:
     )
 
 
+def blamed(error: BaseException) -> tuple[str, str]:
+    """The step that an error of a flow comes from, and the class of what happened there; empty if it is the flow's own.
+
+    Looked for among its causes, and within exception groups.
+    """
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        found = left.pop(0)
+        if found is None or id(found) in seen:
+            continue
+        seen.add(id(found))
+        if isinstance(found, StepFailed | RunFailed) and found.step:
+            return found.step, found.error.type
+        if isinstance(found, BaseExceptionGroup):
+            left += found.exceptions  # pyright: ignore[reportUnknownMemberType]
+        left += [found.__cause__, None if found.__suppress_context__ else found.__context__]
+    return "", ""
+
+
 def read_failure(data: bytes | None) -> Failure:
     """A recorded failure."""
     match plain(data):
-        case [kind, message, trace, [*kinds], wait, note, rung, by, then, raw]:
-            known = tuple(str(k) for k in kinds)
-            return Failure(str(kind), str(message), str(trace), known, wait, str(note), rung, str(by), then, str(raw))
+        case [kind, message, trace, [*kinds], wait, note, rung, by, then, raw, *more]:
+            known, step = tuple(str(k) for k in kinds), str(more[0]) if more else ""
+            fields = (str(kind), str(message), str(trace), known, wait, str(note), rung, str(by), then, str(raw), step)
+            return Failure(*fields)
         case other:
             return Failure("Unknown", f"the record of the failure cannot be read: {other!r:.200}")

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from segue.core.entries import Entry
 from segue.errors import Fenced, StoreError
-from segue.stores.base import Batch, Cell, Change, Commit, NewRun, Store
+from segue.stores.base import Batch, Cell, Change, Commit, NewRun, Question, Store, Took
 
 log = logging.getLogger("segue")
 
@@ -56,6 +56,8 @@ class Journal:
         self._entries: list[tuple[str, Entry]] = []
         self._changes: list[Change] = []
         self._cells: list[tuple[str, Cell]] = []
+        self._questions: list[Question] = []
+        self._took: list[Took] = []
         self._writers: dict[Writer, None] = {}
         self._task: asyncio.Task[None] | None = None
         self._open = True
@@ -78,6 +80,14 @@ class Journal:
     def keep(self, run: Writer, cell: Cell) -> None:
         """A value to keep, with the entry of this run that was written just before."""
         self._cells.append((run.id, cell))
+
+    def ask(self, question: Question) -> None:
+        """Something to ask people, with the entry of its run that was written just before."""
+        self._questions.append(question)
+
+    def took(self, took: Took) -> None:
+        """Mail that a run took, with the entry or change that was written just before."""
+        self._took.append(took)
 
     def _sign(self, run: Writer) -> None:
         run.submitted += 1
@@ -117,9 +127,10 @@ class Journal:
         )
 
     def _take(self) -> tuple[Batch, dict[Writer, int]]:
-        batch = Batch(self._creates, self._entries, self._changes, self._cells)
+        batch = Batch(self._creates, self._entries, self._changes, self._cells, self._questions, self._took)
         writers = {run: run.submitted for run in self._writers}
-        self._creates, self._entries, self._changes, self._cells, self._writers = [], [], [], [], {}
+        self._creates, self._entries, self._changes, self._writers = [], [], [], {}
+        self._cells, self._questions, self._took = [], [], []
         return batch, writers
 
     async def _commit(self, on_its_way: Commit, batch: Batch, writers: dict[Writer, int]) -> None:
@@ -179,6 +190,8 @@ class Journal:
             [entry for entry in batch.entries if entry[0] not in refused],
             [change for change in batch.changes if change.run not in refused],
             [cell for cell in batch.cells if cell[0] not in refused],
+            [question for question in batch.questions if question.run not in refused],
+            [took for took in batch.took if took.run not in refused],
         )
 
     @staticmethod

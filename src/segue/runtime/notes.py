@@ -20,6 +20,7 @@ class Note(NamedTuple):
         lenient: what was overlooked when its text was parsed.
         requests: how many were made at once, where the step hedges.
         said: what else it has to say for itself, as a gate that refuses.
+        given: a person gave the result after the fact, as plain data.
     """
 
     source: Source = "model"
@@ -30,6 +31,7 @@ class Note(NamedTuple):
     lenient: tuple[str, ...] = ()
     requests: int = 1
     said: str = ""
+    given: bool = False
 
 
 PLAIN = Note()

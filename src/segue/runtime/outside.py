@@ -87,6 +87,8 @@ async def _attempt(
         _refuse_late(rung.spec, _left(spec, began))
     if rung.source == "cached":
         raise NothingKept("a step called outside a flow has no store to take an earlier result from")
+    if rung.ask is not None:
+        raise NothingKept(f"nobody can be asked {rung.ask.question!r:.100} outside a flow") from last
     if rung.spec is None:
         return judge(spec, None, rung.value, {})
     called = rung.spec

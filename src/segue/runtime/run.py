@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from zlib import crc32
 
 from segue.core.branches import name_of
-from segue.core.entries import Entry, Kind
+from segue.core.entries import GOOD, UNASKED, Entry, Kind
 from segue.core.lifecycle import Event, Status, move
+from segue.core.redrive import past
 from segue.core.replay import Found, Tape
 from segue.errors import (
     DeclarationError,
@@ -35,14 +36,19 @@ from segue.runtime import crashpoints
 from segue.runtime.asked import Asked, ChildCall, FlowTimer
 from segue.runtime.call import Call
 from segue.runtime.context import HERE, Place
-from segue.runtime.failures import failure_of
+from segue.runtime.failures import blamed, failure_of
+from segue.runtime.ids import child_id
+from segue.runtime.inquiries import Inquiry
 from segue.runtime.loop import FlowTask, RunLoop, Timer
-from segue.runtime.notes import Note
+from segue.runtime.notes import Note, unpack
+from segue.runtime.redrives import read_redrive, why_cancelled
+from segue.runtime.signals import PREFIX, SignalCall, Signals, signal_step, wait_name
 from segue.runtime.spec import FlowSpec, StepSpec
+from segue.runtime.undoing import Effect, End, Undoing, effect_of, pack_end, read_end
 from segue.stores.artifacts import SPILL
-from segue.stores.base import Change, Row
+from segue.stores.base import Change, Mail, Row, Took
 from segue.types import StepId
-from segue.values import as_json, encode, plain
+from segue.values import Codec, as_json, encode, plain
 
 if TYPE_CHECKING:
     from segue.runtime.engine import Engine
@@ -67,14 +73,29 @@ class Run:
     def __init__(self, engine: "Engine", spec: FlowSpec, row: Row, entries: list[Entry], *, new: bool) -> None:
         self.engine, self.spec, self.row, self.new = engine, spec, row, new
         self.id = row.id
-        self.tape = Tape(entries)
+        self.past = past(entries, read_redrive)
+        self.tape = Tape(self.past.entries)
+        self.signals = Signals(self.past.entries, self.tape.signals)
+        self.inquiries: dict[str, Inquiry] = {}
+        """The questions that people have to decide now."""
+        self.answers: dict[str, Mail] = {}
+        """Decisions that have come before the flow, replayed, asks the question again."""
+        self.asked = bool(self.tape.asked)
+        """It has asked people something."""
+        self.begun: set[str] = self.tape.begun  # pyright: ignore[reportAttributeAccessIssue]
+        """Steps with an effect that can be undone, whose bodies have run, or may have."""
+        self._effects: list[Effect] = []
+        self._undoing: Undoing | None = None
+        self._mail: set[int] = set()  # that is taken already, on disk or on its way there
         self.tape.time = max(self.tape.time, row.started or row.created)
         self.cautious = row.losses > 0
         self.suspect = row.losses > 1
         """It may be what killed its last two workers."""
         self.progressed = False
         """It has recorded an outcome here."""
-        self.loop = RunLoop(self, row.started or row.created, crc32(row.id.encode()))
+        self.origin = self.past.of or row.id
+        """The run whose chance and order of tasks it shares: its own, unless it is a fork."""
+        self.loop = RunLoop(self, row.started or row.created, crc32(self.origin.encode()))
         limit = row.timeout
         self.root = Place(self, deadline=None if limit is None else (row.started or row.created) + limit)
         self.submitted = self.stored = 0
@@ -88,6 +109,7 @@ class Run:
         self._main: asyncio.Task[Any] | None = None
         self._leaving = False
         self._closed = False
+        self._refusing = False  # what the flow's code asks for is neither looked up nor begun
         self._cancelled: str | None = None
         self._diverged: Divergence | None = None
         self._result: tuple[Status, bytes] | None = None
@@ -139,7 +161,18 @@ class Run:
             )
         input = spec.inputs.encode(args, kwargs)
         call = Call(self, spec, here.identify(spec.name), here, args, kwargs, input)
+        if self.past.edits and (edited := self.past.edits.get(call.step)) is not None:
+            call.args, call.kwargs = spec.inputs.arranged(spec.inputs.convert(plain(edited)))
+            call.edited = True
         self._look_up(call, input, spec.inputs.same)
+        return call
+
+    def ask_signal(self, here: Place, name: str, codec: Codec) -> SignalCall:
+        """The flow waits for a signal."""
+        if not self.loop.at_home():
+            self._refuse_stranger()
+        call = SignalCall(self, name, here.identify(wait_name(name)), codec)
+        self._look_up(call, call.input, lambda recorded, asked: recorded == asked)
         return call
 
     def ask_child(
@@ -154,8 +187,8 @@ class Run:
             left = max(0.001, here.deadline - self.loop.now)
             own = options.timeout if options.timeout is not None else spec.timeout
             options = options._replace(timeout=left if own is None else min(own, left))
-        digest = hashlib.blake2b(f"{self.id}\0{step}".encode(), digest_size=8).hexdigest()
-        call = ChildCall(self, spec, step, options.id or f"{self.id[:40]}.{digest}", input, options)
+        id = options.id or child_id(self.id, step, self.past.fresh.get(step, 0))
+        call = ChildCall(self, spec, step, id, input, options)
         self._look_up(call, input, spec.inputs.same)
         return call
 
@@ -166,7 +199,7 @@ class Run:
         )
 
     def _look_up(self, asked: Any, input: bytes, same: Callable[[bytes, bytes], bool]) -> None:
-        if self._closed:  # it never comes; raising here would keep a flow that catches everything busy for ever
+        if self._refusing:  # it never comes; raising here would keep a flow that catches everything busy for ever
             return
         step: StepId = asked.step
         artifacts = self.engine.artifacts
@@ -198,17 +231,18 @@ class Run:
             "The run has ended, and keeps its record. Let runs in flight end before such a change, or declare "
             "@flow(on_divergence='rerun') to run such steps again"
         )
-        self._diverged = self._diverged or error
+        if self._undoing is None:
+            self._diverged = self._diverged or error
         raise error
 
-    async def abandon(self, call: Call | ChildCall) -> NoReturn:
+    async def abandon(self, call: Call | ChildCall | SignalCall) -> NoReturn:
         """The flow was cancelled while it waited for a call: see to the call's end first."""
-        if self._closed or (call.future.done() and not call.future.cancelled()):
+        if self._refusing or (call.future.done() and not call.future.cancelled()):
             raise asyncio.CancelledError
         # A cancelled step's end is an entry too, and the flow waits for it: an undo must not overtake a live effect.
         if not call.recorded:
             call.cancel()
-        while call.step in self._waiting and not self._closed:
+        while call.step in self._waiting and not self._refusing:
             call.future = self.loop.create_future()
             try:
                 await call.future
@@ -228,7 +262,7 @@ class Run:
         timer.step = step
         asked = FlowTimer(self, timer, step)
         self._waiting[step] = asked
-        if not self._closed and self.tape.ask(step, None) is Found.NEW:
+        if not self._refusing and self.tape.ask(step, None) is Found.NEW:
             self._held.append((self.submitted, asked))
 
     def disarm(self, timer: Timer) -> None:
@@ -328,27 +362,41 @@ class Run:
         while True:
             loop.drain()
             if self._diverged is not None:
-                return self._finish(Status.FAILED, self._diverged)
-            if self._main is None or (self._main.done() and self._all_over()):
-                return self._conclude()
-            entry = tape.next()
+                self._finish(Status.FAILED, self._diverged)
+                return
+            over = self._main is None or (self._main.done() and self._all_over())
+            entry = None if over and (self._undoing is not None or not tape.undoing) else tape.next()
             if entry is None:
-                break
-            asked = waiting.pop(entry.step, None)
+                if over:
+                    self._conclude()
+                elif waiting:
+                    return
+                else:
+                    self._begin_to_end(Status.FAILED, Stalled(_NOTHING_COMES))
+                if self._undoing is None or self._result is not None:
+                    return
+                continue  # what the run did is undone first
             loop.now = entry.ended
+            if entry.kind in UNASKED:
+                self._overrule(entry)
+                continue
+            asked = waiting.pop(entry.step, None)
             if asked is not None:
+                if type(asked) is Call and asked.spec.reversible and entry.kind in GOOD:
+                    self._note_effect(asked, entry)
                 asked.deliver(entry)
-        if not waiting:
-            if self._main.done():
-                return self._conclude()
-            return self._finish(
-                Status.FAILED,
-                Stalled(
-                    "the flow waits for something that nothing will bring: no step, timer or child run is pending. "
-                    "It may wait for an Event, Queue or Future that only code outside the flow would set"
-                ),
-            )
-        return None
+
+    def _overrule(self, entry: Entry) -> None:
+        """Something that the flow did not ask for: the wish to cancel the run, or its end, with all to be undone."""
+        if entry.kind is Kind.UNDO:
+            self._undo(read_end(entry))
+        elif self._main is not None and not self._main.done() and self._undoing is None and self._cancelled is None:
+            self._cancelled = why_cancelled(entry)
+            self._main.cancel()
+
+    def _note_effect(self, call: Call, entry: Entry) -> None:
+        if (effect := effect_of(call, entry)) is not None:
+            self._effects.append(effect)
 
     def _all_over(self) -> bool:
         """Whether every task has ended. The flow has returned: the others are cancelled, as asyncio.run does."""
@@ -377,8 +425,10 @@ class Run:
 
     def _shifted(self, asked: Call | ChildCall) -> bool:
         """Whether a call that seems new was recorded under another identity; the run then ends."""
+        if self._undoing is not None or self.spec.divergence == "rerun":
+            return False
         shift = self.tape.shifted(asked.step, self.engine.artifacts.reference(asked.input))
-        if shift is None or self.spec.divergence == "rerun":
+        if shift is None:
             return False
         try:
             self._diverge(
@@ -391,24 +441,56 @@ class Run:
 
     # Ending
 
-    def cancel(self, why: str) -> None:
-        """Cancel the run from outside: its main task gets a ``CancelledError``."""
-        if self._main is not None and not self._main.done() and self._cancelled is None:
-            self._cancelled = why
-            self._main.cancel()
-            self.wake()
+    def cancel(self, why: str, by: str = "") -> None:
+        """Cancel the run: its main task gets a ``CancelledError``, today and at each replay."""
+        if self._result is None and not self._closed and self._main is not None and self._undoing is None:
+            self._receive(Kind.CANCEL, StepId("@cancel"), encode({"why": why, "by": by}, "a cancellation"))
+
+    def _receive(self, kind: Kind, step: StepId, data: bytes) -> Entry:
+        """Something comes from outside: an entry, which the flow feels once it has all that was recorded before."""
+        now = self.engine.clock()
+        entry = self.submit(kind, step, 0, now, None, data)
+        if kind in UNASKED:
+            self.tape.record(entry)
+        self.wake()
+        return entry
+
+    def take(self, mail: Mail) -> None:
+        """Mail for this run: what it brings becomes an entry, once."""
+        if self._closed or self._result is not None or mail.number in self._mail:
+            return
+        if mail.name == "answer":
+            if (inquiry := self.inquiries.get(mail.once)) is not None:
+                inquiry.take(mail)
+            else:
+                self.answers[mail.once] = mail
+        elif mail.name == "cancel":
+            self.took(mail, self._receive(Kind.CANCEL, StepId("@cancel"), mail.body))
+        elif mail.name.startswith(PREFIX):
+            entry = self._receive(Kind.SIGNAL, signal_step(mail.name.removeprefix(PREFIX)), mail.body)
+            self.took(mail, entry)
+            self.signals.arrive(entry)
+
+    def took(self, mail: Mail, entry: Entry | None = None) -> None:
+        """This mail is in the journal, with the entry that was submitted last."""
+        self._mail.add(mail.number)
+        self.engine.journal.took(Took(self.id, mail.number, entry.seq if entry is not None else self.tape.seq - 1))
 
     def _conclude(self) -> None:
+        """The flow's code has ended: so does the run, unless something is to be undone first."""
         main = self._main
         if main is None:
             return
-        if main.cancelled():
+        if self._undoing is not None:
+            failure = self._undoing.failure(self._unknown())
+            self._finish(self._undoing.end.status, self.error, failure=failure)
+        elif main.cancelled():
             failure = RunCancelled(
                 self.id, self.spec.name, Failure("RunCancelled", self._cancelled or "it cancelled itself")
             )
-            self._finish(Status.CANCELLED if self._cancelled else Status.FAILED, failure)
+            self._begin_to_end(Status.CANCELLED if self._cancelled else Status.FAILED, failure)
         elif (error := main.exception()) is not None:
-            self._finish(Status.FAILED, error)
+            self._begin_to_end(Status.FAILED, error)
         else:
             try:
                 data, _ = self.spec.output.encode(main.result())
@@ -417,16 +499,66 @@ class Run:
                 log.warning("the result of run %s cannot be written yet: %s", self.id, error)
                 self.engine.ambient.call_later(1.0, self.wake)
             except Exception as error:
-                self._finish(Status.FAILED, error)
+                self._begin_to_end(Status.FAILED, error)
             else:
                 self._finish(Status.COMPLETED, None, data)
 
-    def _finish(self, status: Status, error: BaseException | None, data: bytes = b"") -> None:
-        """The run has ended: write that, and let go of what is left."""
-        if error is not None:
-            self.error = error
-            failure = error.error if isinstance(error, RunFailed) and error.run == self.id else failure_of(error)
+    # Ending in failure
+
+    def _begin_to_end(self, status: Status, error: BaseException) -> None:
+        """The run ends like that, once what it did is undone."""
+        failure = self._failure(error)
+        if not self._effects:
+            self._finish(status, error, failure=self._with_unknown(failure))
+            return
+        self.error = error
+        end = End(status, failure)
+        self.loop.now = self.submit(Kind.UNDO, StepId("@undo"), 0, self.engine.clock(), None, pack_end(end)).ended
+        self._undo(end)
+
+    def _undo(self, end: End) -> None:
+        """Leave the flow's code where it stands, and undo what its steps did."""
+        self._unwind()
+        self._undoing = Undoing(self, end, tuple(self._effects))
+        context = copy_context()
+        context.run(HERE.set, Place(self))
+        self._main = FlowTask(self._undoing.flow(), loop=self.loop, context=context)
+        self._tasks = [self._main]
+        self._leaving = False
+
+    def _failure(self, error: BaseException) -> Failure:
+        if isinstance(error, RunFailed) and error.run == self.id:
+            return error.error
+        return failure_of(error)._replace(step=blamed(error)[0])
+
+    def _unknown(self) -> list[str]:
+        """Steps that may have had an effect, and gave no result that it could be undone by."""
+        known = {effect.step for effect in self._effects if not unpack(effect.entry)[0].rung}
+        return sorted(self.begun - known)
+
+    def _with_unknown(self, failure: Failure) -> Failure:
+        if not (unknown := self._unknown()):
+            return failure
+        said = f"outcome unknown: {', '.join(unknown)}"
+        return failure._replace(note=f"{failure.note}; {said}" if failure.note else said)
+
+    def _finish(
+        self, status: Status, error: BaseException | None, data: bytes = b"", *, failure: Failure | None = None
+    ) -> None:
+        """The run has ended: write that, and let go of what is left.
+
+        Args:
+            failure: the error as it is recorded, where there is more to say than the error does.
+        """
+        fault: tuple[str | None, str] | None = None
+        if status is not Status.COMPLETED:
+            self.error = error or self.error
+            if failure is None and error is not None:
+                failure = self._with_unknown(self._failure(error))
+            failure = failure or Failure("Unknown", "")
             data = encode(failure, "failure")
+            cause = blamed(self.error)[1] if self.error is not None else ""
+            fault = (name_of(failure.step) if failure.step else None, cause or failure.type)
         event = {Status.COMPLETED: Event.COMPLETE, Status.FAILED: Event.FAIL}.get(status, Event.CANCEL)
         self.status = move(self.status, event)
         if crashpoints.armed:
@@ -444,6 +576,8 @@ class Run:
                 max(self.tape.time, self.engine.clock()),
                 parent=self.row.parent,
                 fallbacks=len(self.fallbacks),
+                asked=self.asked,
+                fault=fault,
             ),
         )
 
@@ -460,21 +594,35 @@ class Run:
             return None
         due: float | None = None
         children: list[str] = []
+        reasons: list[str] = []
         for asked in self._waiting.values():
+            when: float | None = None
             if isinstance(asked, FlowTimer):
-                due = asked.when if due is None else min(due, asked.when)
+                when = asked.when
             elif isinstance(asked, ChildCall) and not self.engine.is_local(asked.id):
                 children.append(asked.id)
+            elif isinstance(asked, SignalCall):
+                reasons.append(f"waits for signal {asked.name!r}")
+            elif isinstance(asked, Call) and (inquiry := asked.inquiry) is not None and asked.stopping is None:
+                when = inquiry.next
+                reasons.append(f"waits for {inquiry.assignee or 'a person'} to answer question {inquiry.id}")
             else:
                 return None
+            if when is not None:
+                due = when if due is None else min(due, when)
         if due is not None and due - now < PARK_AFTER:
             return None
-        reason = f"waits for {len(children)} child run{'s' * (len(children) > 1)}" if children else "sleeps"
-        return reason, due, tuple(children)
+        if children:
+            reasons.append(f"waits for {len(children)} child run{'s' * (len(children) > 1)}")
+        more = f", and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        return "; ".join(reasons[:3]) + more if reasons else "sleeps", due, tuple(children)
 
     def park(self, reason: str, due: float | None, children: tuple[str, ...]) -> None:
         """Leave memory until something is due."""
         self.status = move(self.status, Event.PARK)
+        for mail in self.answers.values():  # to questions that the flow, whose code has changed, does not ask any more
+            log.warning("run %s: an answer to question %s is for nobody: its code has changed", self.id, mail.once)
+            self.engine.journal.took(Took(self.id, mail.number, None))
         self.close()
         self.engine.journal.change(
             self, Change(self.id, Status.WAITING, reason, due if due is not None else 1e15, None, None, children)
@@ -485,6 +633,16 @@ class Run:
         if self._closed:
             return
         self._closed = True
+        self._unwind()
+        self._refusing = True
+        self.loop.clear()
+        for _, future in self._barriers:  # whoever waits looks at what has become of the run
+            if not future.done():
+                future.set_result(None)
+
+    def _unwind(self) -> None:
+        """Leave the flow's code where it stands: end its tasks, and let none of them ask for anything on the way."""
+        self._refusing = True
         self._held.clear()
         for asked in list(self._waiting.values()):
             asked.give_up()
@@ -510,10 +668,7 @@ class Run:
             elif not task.cancelled():
                 task.exception()  # it has been seen
         self._waiting.clear()
-        self.loop.clear()
-        for _, future in self._barriers:  # whoever waits looks at what has become of the run
-            if not future.done():
-                future.set_result(None)
+        self._refusing = False
 
     def decoded(self, decode: Callable[[bytes], Any], entry: Entry) -> Any:
         """The value of a recorded result."""
@@ -526,6 +681,8 @@ class Run:
     def idempotency_key(self, step: StepId, rung: int = 0) -> str:
         """The same for every attempt and replay of this step, on this rung of its ladder, and for no other."""
         key = f"{self.id}\0{step}\0{rung}" if rung else f"{self.id}\0{step}"
+        if self.past.fresh and (times := self.past.fresh.get(step)):
+            key += f"\0again {times}"
         return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 
@@ -546,6 +703,12 @@ class Fallback(NamedTuple):
     by: str
     reason: Failure | None
     age: float | None = None
+
+
+_NOTHING_COMES = (
+    "the flow waits for something that nothing will bring: no step, timer or child run is pending. It may wait for an "
+    "Event, Queue or Future that only code outside the flow would set"
+)
 
 
 class Stalled(Exception):

@@ -16,6 +16,7 @@ from segue.limits import Hedge, Limits
 from segue.outcomes import Source
 from segue.policies import NO_TIMEOUT, Retry, Timeout
 from segue.runtime.resources import Resource
+from segue.schemas import Schema, schema_of
 from segue.values import Codec, Inputs, hints_of
 
 Form = Literal["async", "thread", "process"]
@@ -29,6 +30,27 @@ class Location(NamedTuple):
     name: str
 
 
+class Asking(NamedTuple):
+    """What a person is asked, and whom.
+
+    Attributes:
+        assignees: whom, one after the other; None is anybody.
+        timeout: seconds that each of them has; None for ever.
+        remind: seconds after which the question is told of again.
+        shown: what else is to be seen with the question: what it is about, the choices, the schema of an answer.
+        default: what to take if nobody answers, encoded; None to fail.
+        own: the question is all there is; else it stands at the end of a step's ladder.
+    """
+
+    question: str
+    assignees: tuple[str | None, ...] = (None,)
+    timeout: float | None = None
+    remind: float | None = None
+    shown: Mapping[str, Any] = MappingProxyType({})
+    default: bytes | None = None
+    own: bool = False
+
+
 class Rung(NamedTuple):
     """One rung of a step's ladder.
 
@@ -39,6 +61,7 @@ class Rung(NamedTuple):
         max_age: of a cached value, in seconds.
         instant: it takes no time.
         defaults: arguments that the step does not have.
+        ask: what a person is asked, where this rung is a person.
     """
 
     name: str
@@ -49,6 +72,7 @@ class Rung(NamedTuple):
     max_age: float | None = None
     instant: bool = False
     defaults: Mapping[str, Any] = MappingProxyType({})
+    ask: Asking | None = None
 
 
 class Keep(NamedTuple):
@@ -86,6 +110,9 @@ class StepSpec:
         shared: the name under which other steps share those limits.
         latency: of its last successful attempts, for ``hedge``.
         memo: seconds for which a kept value is taken instead of calling the step; None if never.
+        undo: what undoes its effect: called with its result, then so many of its inputs.
+        reversible: some rung of its ladder has such.
+        human: some rung of its ladder is a person.
     """
 
     __slots__ = (
@@ -99,6 +126,7 @@ class StepSpec:
         "fn",
         "form",
         "hedge",
+        "human",
         "inputs",
         "instant",
         "keep",
@@ -113,9 +141,11 @@ class StepSpec:
         "parse",
         "plain",
         "retry",
+        "reversible",
         "rungs",
         "shared",
         "timeout",
+        "undo",
         "uses",
         "version",
     )
@@ -151,6 +181,8 @@ class StepSpec:
         self.limits: Limits | None = None
         self.shared: str | None = None
         self.hedge: Hedge | None = None
+        self.undo: tuple[StepSpec, int] | None = None
+        self.reversible = self.human = False
         self.latency = Durations()
 
     @property
@@ -163,6 +195,11 @@ class StepSpec:
         """The codec of its results. Made at first use, since annotations may name what is defined further down."""
         what = f"step {self.name!r}"
         return Codec(hints_of(self.fn, what).get("return", Any), f"the result of {what}")
+
+    @functools.cached_property
+    def schema(self) -> Schema:
+        """What a person has to give in place of its result."""
+        return schema_of(self.output.kind)
 
 
 class FlowSpec:

@@ -1,6 +1,6 @@
 """What a store does for the engine: one small contract, in which a commit is data and not a method for each verb."""
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
@@ -48,9 +48,12 @@ class Change(NamedTuple):
         reason: what it waits for, by name, when it parks.
         due: when to wake it, when it parks.
         result: the encoded result or failure, when it ends.
-        waits: child runs that it waits for: if one has ended by now, it is queued and not parked.
+        waits: child runs that it waits for: if one has ended by now, it is queued and not parked. The same if there is
+            mail that it has not taken.
         parent: the run that called it, which is queued if it is parked and this is the end.
         fallbacks: how many results the flow was given that did not come from the step itself.
+        asked: it has asked people something; what is still open is withdrawn if this is the end.
+        fault: of a failure, the name of the step that it came from, if one did, and the error's class.
     """
 
     run: str
@@ -62,6 +65,113 @@ class Change(NamedTuple):
     waits: tuple[str, ...] = ()
     parent: str | None = None
     fallbacks: int = 0
+    asked: bool = False
+    fault: tuple[str | None, str] | None = None
+
+
+class Question(NamedTuple):
+    """Something that a run asks people, for as long as it is kept.
+
+    Attributes:
+        id: names the run, the step, the attempt and what is shown; an answer to it can be used for nothing else.
+        assignee: whose it is; None for anybody's.
+        due: an answer is waited for until then, if not for ever.
+        body: what is shown, encoded.
+        decided: when it was; None while it is open.
+        by: who answered; None where nobody did.
+        decision: what was decided; None where the run withdrew it.
+    """
+
+    id: str
+    run: str
+    flow: str
+    step: str
+    attempt: int
+    assignee: str | None
+    asked: float
+    due: float | None
+    body: bytes
+    decided: float | None = None
+    by: str | None = None
+    decision: bytes | None = None
+
+
+class Mail(NamedTuple):
+    """Something sent to a run from outside: an answer, a signal, the wish that it be cancelled.
+
+    Attributes:
+        once: the first mail of this name is the only one that a run gets.
+        name: what it is for.
+        closes: the question that it decides; if that is not open, the mail is refused.
+        by: who decides it.
+        sent, number: when, and its place among all mail, once it is stored.
+    """
+
+    run: str
+    once: str
+    name: str
+    body: bytes
+    sent: float = 0.0
+    closes: str | None = None
+    by: str | None = None
+    number: int = 0
+
+
+class Receipt(NamedTuple):
+    """What became of mail.
+
+    Attributes:
+        ok: the run will get it, or has ended by it.
+        status: how the run stands; None if there is none.
+        first: the mail of that name which came before.
+    """
+
+    ok: bool
+    status: Status | None
+    first: Mail | None = None
+
+
+class Took(NamedTuple):
+    """Mail that a run takes, with the entry that it becomes; None for mail that nobody waits for any more."""
+
+    run: str
+    mail: int
+    seq: int | None
+
+
+class Amend(NamedTuple):
+    """What a person changes about a run that no worker owns.
+
+    Attributes:
+        status: as the person saw it.
+        length: of the journal, likewise. If either has changed since, nothing is written.
+        to: its status from now on: queued again, or as it was.
+        reason: of a failed run that stays as it is, that it was dealt with.
+    """
+
+    run: str
+    status: Status
+    length: int
+    entries: Sequence[Entry]
+    to: Status
+    reason: str | None = None
+
+
+class Fault(NamedTuple):
+    """Failed runs that are alike.
+
+    Attributes:
+        step: the name of the step that ended them; None for the flow's own code.
+        error: the error's class.
+        newest: the id of the last one.
+    """
+
+    flow: str
+    step: str | None
+    error: str | None
+    runs: int
+    newest: str
+    ended: float
 
 
 class Cell(NamedTuple):
@@ -81,12 +191,16 @@ class Batch(NamedTuple):
 
     Attributes:
         cells: kept values, each with the run that made it.
+        questions: each with its entry, which says that it is asked.
+        took: mail that its run takes.
     """
 
     creates: Sequence[NewRun]
     entries: Sequence[tuple[str, Entry]]
     changes: Sequence[Change]
     cells: Sequence[tuple[str, Cell]] = ()
+    questions: Sequence[Question] = ()
+    took: Sequence[Took] = ()
 
 
 class Row(NamedTuple):
@@ -115,6 +229,8 @@ class Row(NamedTuple):
     checksum: int
     seal: int | None = None
     fallbacks: int = 0
+    step: str | None = None
+    error: str | None = None
 
 
 def check_result(row: Row) -> None:
@@ -131,6 +247,25 @@ class Query(NamedTuple):
     text: str | None = None
     """An id, or the beginning or end of one."""
     parent: str | None = None
+    limit: int = 50
+    dead: bool = False
+    """Only runs that failed, and that nobody has dealt with."""
+    step: str | None = None
+    """Only failed runs that a step of this name ended."""
+    error: str | None = None
+    """Only failed runs whose error is of this class."""
+
+
+class Asked(NamedTuple):
+    """Which questions to list, oldest first."""
+
+    id: str | None = None
+    """An id, or the beginning of one."""
+    run: str | None = None
+    flow: str | None = None
+    assignee: str | None = None
+    open: bool = True
+    """Only those that wait for an answer."""
     limit: int = 50
 
 
@@ -164,9 +299,14 @@ class Store(Protocol):
     - A batch is written whole or not at all, durably, and only while its worker is registered (else ``Fenced``).
     - An entry's place (run, seq) is written once. A run that has ended changes no more.
     - Ownership changes by the owner's commit, by ``claim``, or by ``sweep``; nothing else.
+    - Of mail to one run with one ``once``, the first is stored and the others are refused. A run that parks while there
+      is mail that it has not taken is queued; mail to a parked run queues it.
+    - A question is decided once, by mail, or withdrawn at the end of its run.
     """
 
     url: str
+    clock: Callable[[], float]
+    """Gives seconds since the epoch."""
 
     async def open(self) -> None:
         """Connect; create what is missing."""
@@ -200,8 +340,43 @@ class Store(Protocol):
         """
         ...
 
-    async def create(self, run: NewRun) -> Row | None:
-        """Create a run under an id that may be taken. Gives the run that has it already, else None."""
+    async def create(self, run: NewRun, entries: Sequence[Entry] = ()) -> Row | None:
+        """Create a run under an id that may be taken, with the beginning of its journal.
+
+        Gives the run that has the id already, else None.
+        """
+        ...
+
+    async def send(self, mail: Mail, *, unbegun: bytes | None = None, owner: str | None = None) -> Receipt:
+        """Store mail for a run that has not ended, durably, and queue the run if it is parked.
+
+        Args:
+            unbegun: a run that was never claimed ends with this instead, as cancelled.
+            owner: refuse it unless this worker executes the run.
+        """
+        ...
+
+    async def mail(self, *, run: str | None = None, worker: str | None = None) -> list[Mail]:
+        """Mail that was not taken yet, oldest first: of one run, or of all that a worker executes."""
+        ...
+
+    async def questions(self, which: Asked) -> list[Question]:
+        """What runs ask people.
+
+        Raises:
+            CorruptRecord: stored bytes are not what was written.
+        """
+        ...
+
+    async def amend(self, change: Amend) -> bool:
+        """Append to the journal of a run that no worker owns, and queue it, if it is still as it was. False: it is not.
+
+        What was sent to it so far is taken for dealt with.
+        """
+        ...
+
+    async def faults(self, flow: str | None = None) -> list[Fault]:
+        """Failed runs that nobody has dealt with, by what they failed of, the most frequent first."""
         ...
 
     def commit(self, worker: str, batch: Batch) -> Commit:
@@ -255,8 +430,12 @@ class Store(Protocol):
         """Those of these runs that have ended."""
         ...
 
-    async def unfinished(self, flows: Collection[str] | None) -> list[Row]:
+    async def unfinished(self, flows: Collection[str] | None, limit: int = 1_000_000) -> list[Row]:
         """Runs that wait for a worker: queued, due, or left by a worker whose process is dead."""
+        ...
+
+    async def orphans(self) -> set[str]:
+        """Runs that were left by a worker whose process is dead."""
         ...
 
     async def changed(self) -> bool:

@@ -8,25 +8,28 @@ file first, since SQLite's own waiting polls (measured with four processes: p99 
 import functools
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 import apsw
 
+from segue.core.branches import name_of
 from segue.core.entries import OUTCOMES, Entry, Kind
-from segue.core.lifecycle import OPEN, TERMINAL, Status, after_loss
-from segue.errors import CorruptRecord, Failure, Fenced
+from segue.core.lifecycle import TERMINAL, Status, after_loss
+from segue.errors import Failure, Fenced
 from segue.runtime import crashpoints
-from segue.stores.base import Batch, Cell, Change, Commit, Lost, NewRun, Query, Row, check_result
+from segue.stores.base import Batch, Cell, Change, Commit, Lost, NewRun, Row
 from segue.stores.machine import birth, machine
-from segue.stores.sqlite_file import Database, SqliteFile, translate
+from segue.stores.sqlite_file import Database, translate
+from segue.stores.sqlite_post import SqlitePost, ask, take, withdraw
+from segue.stores.sqlite_reading import SqliteReading, lapsed_workers
+from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, checksum_of, fence, insert_entry, row_from, wake_parents
+from segue.types import StepId
 from segue.values import encode
 
 T = TypeVar("T")
 
-_ROW = ", ".join(Row._fields)
-_SUMMARY = _ROW.replace(" input,", " x'' as input,").replace(" result,", " null as result,")
 _CREATE = (*NewRun._fields, "claims", "claim_seq", "losses")
 _CHUNK = 64
 _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would be felt by the caller's loop
@@ -35,10 +38,6 @@ _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would
 _FENCE = "exists(select 1 from workers where id = ?)"
 _END = "status = {}, result = {}, seal = {}, ended = {}, fallbacks = {}, worker = null, reason = null"
 _END_ONE = f"update runs set {_END.format('?', '?', '?', '?', '?')} where id = ? and status = 'running' and {_FENCE}"
-
-
-def _checksum(step: str, input: bytes | None, output: bytes | None) -> int:
-    return crc32(output or b"", crc32(input or b"", crc32(step.encode())))
 
 
 def _values(columns: int, rows: int) -> str:
@@ -87,7 +86,7 @@ class _Since(NamedTuple):
     step: str | None
 
 
-class SqliteStore(SqliteFile):
+class SqliteStore(SqliteReading, SqlitePost):
     """Runs in one SQLite file.
 
     Args:
@@ -97,7 +96,6 @@ class SqliteStore(SqliteFile):
         clock: gives seconds since the epoch.
     """
 
-    _seen = (0, 0)
     _pace = 0.0  # seconds that a commit takes, smoothed
 
     def sibling(self) -> "SqliteStore":
@@ -136,25 +134,14 @@ class SqliteStore(SqliteFile):
         return await self._write(self._sweep, by)
 
     def _sweep(self, by: str) -> list[Lost]:
-        if not self._lapsed(self.db).keys() - {by}:
+        if not lapsed_workers(self.db, self.clock()).keys() - {by}:
             return []
         with self._transaction() as db:
-            lapsed = self._lapsed(db)  # one of them may have renewed while we waited
+            lapsed = lapsed_workers(db, self.clock())  # one of them may have renewed while we waited
             lapsed.pop(by, None)
             lost = [run for worker, alive in lapsed.items() for run in self._take_all(db, worker, alive)]
             db.executemany("delete from workers where id = ?", [(worker,) for worker in lapsed])
         return lost
-
-    def _lapsed(self, db: Database) -> dict[str, bool]:
-        """The workers to take from, and whether they may be alive: suspended, or cut off."""
-        now, here = self.clock(), machine()
-        found: dict[str, bool] = {}
-        for worker, host, pid, born, expires in db.execute("select id, host, pid, birth, expires from workers"):
-            local = bool(here) and host == here
-            alive = local and birth(pid) == born
-            if expires < now or (local and not alive):
-                found[worker] = alive
-        return found
 
     def _take_all(self, db: Database, worker: str, alive: bool) -> list[Lost]:
         """Take the runs of a worker that died. The more of them were executing a step, the less is it clear which."""
@@ -180,28 +167,31 @@ class SqliteStore(SqliteFile):
             failure = Failure("WorkerLost", f"its worker died {losses} times in a row while step {step!r} was running")
             result = encode(failure, "failure")
             db.execute(
-                "update runs set status = 'failed', worker = null, losses = ?, result = ?, seal = ?, ended = ?"
-                " where id = ?",
-                (losses, result, crc32(result), self.clock(), run),
+                "update runs set status = 'failed', worker = null, losses = ?, result = ?, seal = ?, ended = ?,"
+                " step = ?, error = ? where id = ?",
+                (losses, result, crc32(result), self.clock(), name_of(step or ""), failure.type, run),
             )
-            self._wake_parents(db, [run])
+            withdraw(db, [run], self.clock())
+            wake_parents(db, [run])
         else:
             db.execute("update runs set status = 'queued', worker = null, losses = ? where id = ?", (losses, run))
         return Lost(run, flow, status, step)
 
     # Runs
 
-    async def create(self, run: NewRun) -> Row | None:
-        return await self._write(self._create, run)
+    async def create(self, run: NewRun, entries: Sequence[Entry] = ()) -> Row | None:
+        return await self._write(self._create, run, entries)
 
-    def _create(self, run: NewRun) -> Row | None:
+    def _create(self, run: NewRun, entries: Sequence[Entry]) -> Row | None:
         with self._transaction() as db:
-            for row in db.execute(f"select {_ROW} from runs where id = ?", (run.id,)):
-                return _row(row)
+            for row in db.execute(f"select {ROW} from runs where id = ?", (run.id,)):
+                return row_from(row)
             if run.status is Status.RUNNING and not self._alive(db, run.worker or ""):
                 raise Fenced
             marks = ",".join("?" * len(_CREATE))
             db.execute(f"insert into runs({','.join(_CREATE)}) values({marks})", _created(run))
+            for entry in entries:
+                insert_entry(db, run.id, entry)
         return None
 
     def commit(self, worker: str, batch: Batch) -> Commit:
@@ -238,7 +228,8 @@ class SqliteStore(SqliteFile):
 
     def _apply(self, worker: str, batch: Batch) -> None:
         small = len(batch.entries) <= _CHUNK and len(batch.creates) <= _CHUNK
-        if small and not batch.changes and not batch.cells and not (batch.creates and batch.entries):
+        more = batch.changes or batch.cells or batch.questions or batch.took or (batch.creates and batch.entries)
+        if small and not more:
             # one statement is a transaction by itself
             with self._one_process():
                 if batch.entries:
@@ -253,6 +244,10 @@ class SqliteStore(SqliteFile):
                 self._insert_entries(db, worker, entries)
             if crashpoints.armed:
                 crashpoints.reach("in-commit")
+            if batch.questions:
+                ask(db, batch.questions)
+            if batch.took:  # before runs park: they look whether there is mail that they have not taken
+                take(db, batch.took)
             for changes in _chunks(batch.changes):
                 self._change_runs(db, worker, changes)
             if batch.cells:
@@ -270,13 +265,15 @@ class SqliteStore(SqliteFile):
         """Redo a batch that holds a bad commit, run by run, so that it harms that run alone."""
         rejected: dict[str, str] = {}
         runs = [run.id for run in batch.creates] + [run for run, _ in batch.entries] + [c.run for c in batch.changes]
-        # a cell comes with an entry of its run
+        # cells, questions and mail come with an entry of their run, or with a change
         for run in dict.fromkeys(runs):
             part = Batch(
                 [new for new in batch.creates if new.id == run],
                 [entry for entry in batch.entries if entry[0] == run],
                 [change for change in batch.changes if change.run == run],
                 [cell for cell in batch.cells if cell[0] == run],
+                [question for question in batch.questions if question.run == run],
+                [took for took in batch.took if took.run == run],
             )
             try:
                 self._apply(worker, part)
@@ -290,10 +287,10 @@ class SqliteStore(SqliteFile):
     def _insert_entries(db: Database, worker: str, entries: Sequence[tuple[str, Entry]]) -> None:
         values: list[Any] = []
         for run, (seq, kind, step, attempt, started, ended, input, output) in entries:
-            checksum = _checksum(step, input, output)
+            checksum = checksum_of(step, input, output)
             values += (run, seq, kind, step, attempt, started, ended, input, output, checksum)
         values.insert(1, worker)
-        db.execute(_insert("entries", _ENTRY, len(entries)), values)
+        db.execute(_insert("entries", ENTRY, len(entries)), values)
 
     @staticmethod
     def _insert_runs(db: Database, worker: str, creates: Sequence[NewRun]) -> None:
@@ -316,14 +313,18 @@ class SqliteStore(SqliteFile):
             if db.changes() != len(ends):
                 raise Fenced if not self._alive(db, worker) else apsw.ConstraintError("the run has ended already")
             if children := [change.run for change in ends if change.parent is not None]:
-                self._wake_parents(db, children)
+                wake_parents(db, children)
+            if asked := [change.run for change in ends if change.asked]:
+                withdraw(db, asked, ends[0].ended)
+            if faults := [(*change.fault, change.run) for change in ends if change.fault is not None]:
+                db.executemany("update runs set step = ?, error = ? where id = ?", faults)
         for change in changes:
             if change.status not in TERMINAL:
                 self._leave_memory(db, worker, change)
 
     def _leave_memory(self, db: Database, worker: str, change: Change) -> None:
         status, reason, due = change.status, change.reason, change.due
-        if status is Status.WAITING and self._any_ended(db, change.waits):
+        if status is Status.WAITING and (self._any_ended(db, change.waits) or self._has_mail(db, change.run)):
             # else the wake-up between our last look and this write would be lost
             status, reason, due = Status.QUEUED, None, 0.0
         db.execute(
@@ -331,23 +332,20 @@ class SqliteStore(SqliteFile):
             " and status = 'running' and exists(select 1 from workers where id = ?)",
             (status, reason, due, change.run, worker),
         )
-        _fence(db, 1)
+        fence(db, 1)
 
     @staticmethod
     def _any_ended(db: Database, runs: Collection[str]) -> bool:
-        ends = ",".join(f"'{status}'" for status in sorted(TERMINAL))
+        if not runs:
+            return False
         marks = ",".join("?" * len(runs))
-        query = f"select 1 from runs where id in ({marks}) and status in ({ends}) limit 1"
+        query = f"select 1 from runs where id in ({marks}) and status in ({ENDED}) limit 1"
         return any(True for _ in db.execute(query, tuple(runs)))
 
     @staticmethod
-    def _wake_parents(db: Database, ended: Collection[str]) -> None:
-        marks = ",".join("?" * len(ended))
-        db.execute(
-            "update runs set status = 'queued', reason = null, due = 0 where status = 'waiting' and id in"
-            f" (select parent from runs where id in ({marks}) and parent is not null)",
-            tuple(ended),
-        )
+    def _has_mail(db: Database, run: str) -> bool:
+        query = "select 1 from mail where run = ? and taken = 0 limit 1"
+        return any(True for _ in db.execute(query, (run,)))
 
     @staticmethod
     def _alive(db: Database, worker: str) -> bool:
@@ -397,10 +395,10 @@ class SqliteStore(SqliteFile):
         given = (self.clock(), *(flows or ()), *(() if origin is None else (origin,)), *full, limit)
         rest = f"due <= ?{known}{mine}{free}{part}"
         queued = (
-            f"select {_ROW} from runs where status = 'queued' and {rest} order by priority desc, due, number limit ?"
+            f"select {ROW} from runs where status = 'queued' and {rest} order by priority desc, due, number limit ?"
         )
-        waiting = f"select {_ROW} from runs where status = 'waiting' and {rest} order by due limit ?"
-        rows = [_row(row) for query in (queued, waiting) for row in db.execute(query, given)]
+        waiting = f"select {ROW} from runs where status = 'waiting' and {rest} order by due limit ?"
+        rows = [row_from(row) for query in (queued, waiting) for row in db.execute(query, given)]
         return sorted(rows, key=lambda row: (-row.priority, row.due))[:limit]
 
     @staticmethod
@@ -413,8 +411,7 @@ class SqliteStore(SqliteFile):
         seq = next(iter(db.execute("select coalesce(max(seq) + 1, 0) from entries where run = ?", (row.id,))))[0]
         if row.claims:
             claim = encode({"worker": worker, "losses": row.losses}, "claim")
-            values = (row.id, seq, Kind.CLAIM, "@claim", 0, now, now, None, claim, _checksum("@claim", None, claim))
-            db.execute("insert into entries values(?,?,?,?,?,?,?,?,?,?)", values)
+            insert_entry(db, row.id, Entry(seq, Kind.CLAIM, StepId("@claim"), 0, now, now, None, claim))
             seq += 1
         started = row.started if row.started is not None else now
         db.execute(
@@ -423,109 +420,6 @@ class SqliteStore(SqliteFile):
             (worker, seq, started, row.id),
         )
         return row._replace(status=Status.RUNNING, worker=worker, started=started, claims=row.claims + 1)
-
-    # Reading
-
-    async def queued(self, flow: str, limit: int) -> int:
-        return await self._read(self._queued, flow, limit)
-
-    def _queued(self, flow: str, limit: int) -> int:
-        query = "select count(*) from (select 1 from runs where status = 'queued' and flow = ? and due <= ? limit ?)"
-        return next(iter(self.reader.execute(query, (flow, self.clock(), limit))))[0]
-
-    async def cell(self, name: str) -> Cell | None:
-        return await self._read(self._cell, name)
-
-    def _cell(self, name: str) -> Cell | None:
-        for *cell, checksum in self.reader.execute(
-            "select name, at, body, checksum from cells where name = ?", (name,)
-        ):
-            found = Cell._make(cell)
-            if crc32(found.body) != checksum:
-                raise CorruptRecord(f"the kept value {name!r} is not what was written")
-            return found
-        return None
-
-    async def load(self, run: str) -> tuple[Row, list[Entry]] | None:
-        return await self._read(self._load, run)
-
-    def _load(self, run: str) -> tuple[Row, list[Entry]] | None:
-        db = self.reader
-        for found in db.execute(f"select {_ROW} from runs where id = ?", (run,)):
-            row = _row(found)
-            if crc32(row.input) != row.checksum:
-                raise CorruptRecord(f"run {run}: its input is not what was written")
-            check_result(row)
-            return row, list(self._entries(db, run))
-        return None
-
-    @staticmethod
-    def _entries(db: Database, run: str) -> Iterator[Entry]:
-        query = f"select {','.join(_ENTRY[1:])} from entries where run = ? order by seq"
-        for expected, row in enumerate(db.execute(query, (run,))):
-            seq, kind, step, attempt, started, ended, input, output, checksum = row
-            if checksum != _checksum(step, input, output) or kind not in _KINDS or seq != expected:
-                raise CorruptRecord(f"run {run}: entry {expected} (step {step!r}) is not what was written")
-            yield Entry(seq, Kind(kind), step, attempt, started, ended, input, output)
-
-    async def find(self, query: Query) -> list[Row]:
-        return await self._read(self._find, query)
-
-    def _find(self, query: Query) -> list[Row]:
-        where: list[str] = ["1"]
-        values: list[Any] = []
-        if query.flow is not None:
-            where.append("flow = ?")
-            values.append(query.flow)
-        if query.status:
-            where.append(_standing(query.status))
-        if query.parent is not None:
-            where.append("parent = ?")
-            values.append(query.parent)
-        if query.text is not None:
-            where.append("(id = ? or substr(id, 1, ?) = ? or substr(id, -?) = ?)")
-            values += (query.text, len(query.text), query.text, len(query.text), query.text)
-        statement = f"select {_SUMMARY} from runs where {' and '.join(where)} order by number desc limit ?"
-        return [_row(row) for row in self.reader.execute(statement, (*values, query.limit))]
-
-    async def ended(self, runs: Collection[str]) -> list[Row]:
-        return await self._read(self._ended, runs)
-
-    def _ended(self, runs: Collection[str]) -> list[Row]:
-        found: list[Row] = []
-        ids = list(runs)
-        for start in range(0, len(ids), 500):
-            part = ids[start : start + 500]
-            ends = ",".join(f"'{status}'" for status in sorted(TERMINAL))
-            marks = ",".join("?" * len(part))
-            query = f"select {_ROW} from runs where id in ({marks}) and status in ({ends})"
-            found += [_row(row) for row in self.reader.execute(query, part)]
-        return found
-
-    async def unfinished(self, flows: Collection[str] | None) -> list[Row]:
-        return await self._read(self._unfinished, flows)
-
-    def _unfinished(self, flows: Collection[str] | None) -> list[Row]:
-        lapsed = self._lapsed(self.reader)
-        known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
-        query = f"select {_SUMMARY} from runs where {_standing(OPEN)}{known} order by number"
-        rows = [_row(row) for row in self.reader.execute(query, tuple(flows or ()))]
-        now = self.clock()
-        return [
-            row
-            for row in rows
-            if (row.worker is None and row.due <= now) or (row.worker is not None and row.worker in lapsed)
-        ]
-
-    async def changed(self) -> bool:
-        return await self._read(self._changed)
-
-    def _changed(self) -> bool:
-        seen = (self.reader.pragma("data_version"), self.reader.total_changes())
-        if seen == self._seen:
-            return False
-        self._seen = seen
-        return True
 
 
 class _Shared(SqliteStore):
@@ -551,27 +445,5 @@ class _Shared(SqliteStore):
         pass
 
 
-_ENTRY = ("run", *Entry._fields, "checksum")
-_KINDS = frozenset(Kind)
-
-
-def _standing(statuses: Collection[Status]) -> str:
-    """The condition for runs in one of these states, by the index that each has; completed ones have none."""
-    if Status.COMPLETED in statuses:
-        return f"status in ({','.join(repr(str(status)) for status in statuses)})"
-    owned = "worker is not null"
-    each = [owned if status is Status.RUNNING else f"status = '{status}'" for status in statuses]
-    return f"number in ({' union all '.join(f'select number from runs where {part}' for part in each)})"
-
-
 def _created(run: NewRun) -> tuple[Any, ...]:
     return (*run, 1 if run.status is Status.RUNNING else 0, 0, 0)
-
-
-def _row(values: tuple[Any, ...]) -> Row:
-    return Row._make(values)._replace(status=Status(values[4]))
-
-
-def _fence(db: Database, expected: int) -> None:
-    if db.changes() != expected:
-        raise Fenced

@@ -1,4 +1,4 @@
--- The embedded store. Version 2.
+-- The embedded store. Version 3.
 
 create table if not exists runs(
   number      integer primary key,
@@ -7,7 +7,7 @@ create table if not exists runs(
   version     text not null,
   code        text not null,           -- fingerprint of the flow's source
   status      text not null,           -- segue.core.lifecycle.Status
-  reason      text,                    -- what a waiting run waits for
+  reason      text,                    -- what a waiting run waits for; of a failed one: that nothing more is done
   worker      text,                    -- who owns it; null unless running
   origin      text not null,           -- the worker that created it
   parent      text,                    -- the run that called it
@@ -25,7 +25,9 @@ create table if not exists runs(
   result      blob,                    -- of a terminal run: its result or its failure
   checksum    integer not null,        -- crc32 of the input
   seal        integer,                 -- crc32 of the result
-  fallbacks   integer not null default 0 -- results that did not come from the step itself
+  fallbacks   integer not null default 0, -- results that did not come from the step itself
+  step        text,                    -- of a failed run: the name of the step that ended it, …
+  error       text                     -- … and the error's class
 ) strict;
 
 create index if not exists runs_queued  on runs(priority desc, due, number) where status = 'queued';
@@ -33,6 +35,7 @@ create index if not exists runs_waiting on runs(due)                        wher
 create index if not exists runs_owned   on runs(worker)                     where worker is not null;
 create index if not exists runs_parent  on runs(parent)                     where parent is not null;
 create index if not exists runs_failed  on runs(number)                     where status = 'failed';
+create index if not exists runs_dead    on runs(flow, step, error, number)  where status = 'failed' and reason is null;
 create index if not exists runs_cancelled on runs(number)                   where status = 'cancelled';
 create index if not exists runs_flow    on runs(flow, number);
 -- Each index that a completed run is in costs a page at its beginning and its end: so the rest are partial.
@@ -57,6 +60,40 @@ create table if not exists cells(
   body     blob not null,
   checksum integer not null            -- crc32 of the body
 ) strict, without rowid;
+
+create table if not exists mail(
+  number   integer primary key,
+  run      text not null,              -- to whom
+  once     text not null,              -- the first of this name wins; others are told so
+  name     text not null,              -- what it is for
+  body     blob not null,
+  sent     real not null,
+  checksum integer not null,           -- crc32 of the body
+  taken    integer not null default 0, -- the run has it in its journal
+  unique(run, once)
+) strict;
+
+create index if not exists mail_new on mail(run) where taken = 0;
+
+create table if not exists questions(
+  number   integer primary key,
+  id       text not null unique,
+  run      text not null,
+  flow     text not null,
+  step     text not null,
+  attempt  integer not null,
+  assignee text,                       -- whose it is; null: anybody's
+  asked    real not null,
+  due      real,                       -- an answer is waited for until then
+  body     blob not null,              -- what is shown
+  checksum integer not null,           -- crc32 of the body
+  decided  real,                       -- null while it is open
+  by       text,                       -- who did; null where nobody answered
+  decision blob                        -- null where the question was withdrawn
+) strict;
+
+create index if not exists questions_open on questions(number) where decided is null;
+create index if not exists questions_run  on questions(run);
 
 create table if not exists workers(
   id      text primary key,

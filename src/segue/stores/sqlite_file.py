@@ -20,7 +20,7 @@ from segue.runtime.threads import Pool
 T = TypeVar("T")
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two writers could corrupt the log: sqlite.org/wal.html#walresetbug
-FORMAT = 2
+FORMAT = 3
 """Of the tables: ``user_version`` of the file."""
 
 _BUSY_AFTER = 5.0
@@ -143,6 +143,8 @@ class SqliteFile:
         db.execute("begin immediate")
         if found == 1:
             db.execute("alter table runs add column fallbacks integer not null default 0")
+        if 1 <= found <= 2:
+            db.execute("alter table runs add column step text; alter table runs add column error text")
         db.execute(files("segue.stores").joinpath("sqlite.sql").read_text())
         db.execute(f"pragma user_version = {FORMAT}; commit")
 

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, cast
 
+from segue import inbox
 from segue.core.lifecycle import Status
 from segue.errors import Permanent, UsageError
 from segue.flows import Flow
+from segue.inbox import Question
 from segue.inspection import timeline
 from segue.policies import Duration, seconds
 from segue.runtime import crashpoints
@@ -19,6 +21,7 @@ from segue.runtime.context import HERE
 from segue.runtime.registry import FLOWS
 from segue.runtime.resources import Resource
 from segue.runtime.spec import StepSpec
+from segue.sending import cancel_run, send_signal
 from segue.steps import Step
 from segue.stores.base import Query, Row
 from segue.testing.clock import START
@@ -384,6 +387,80 @@ class Env:
     def _used(self) -> dict[Any, int]:
         return {fn: fake.used for fn, fake in self._fakes.items()}
 
+    # From outside
+
+    def questions(self, run: RunRecord | str | None = None, *, open: bool = True) -> list[Question]:
+        """What runs here ask people, oldest first.
+
+        Args:
+            run: only what this one asks.
+            open: only what waits for an answer.
+
+        >>> [question.text for question in env.questions()]
+        ['Refund 900 €?']
+        """
+
+        async def scene(life: Life) -> list[Question]:
+            return await inbox.questions(run=_id_of(run), open=open, limit=100_000, store=life.mount)
+
+        return self._play(scene, None)
+
+    def answer(self, question: Question | RunRecord | str, value: Any, *, by: str = "test") -> None:
+        """Answer a question, and let happen what happens without any time passing.
+
+        Args:
+            question: it, its id, or the record of a run that asks one question.
+
+        Raises:
+            UsageError: that run asks none, or several.
+            InvalidAnswer, AlreadyDecided, UnknownQuestion: as ``segue.inbox.answer``.
+
+        >>> record = env.run(refund, 900)
+        >>> env.answer(record, True, by="ada"); env.record(record).status
+        'completed'
+        """
+        if isinstance(question, RunRecord):
+            asked = self.questions(question)
+            if len(asked) != 1:
+                some = "; ".join(f"{one.id}: {one.text}" for one in asked) or "none"
+                raise UsageError(f"run {question.id} asks {len(asked)} questions: {some}. Give the one to answer")
+            question = asked[0]
+        id = question if isinstance(question, str) else question.id
+
+        async def scene(life: Life) -> None:
+            await inbox.answer(id, value, by=by, store=life.mount)
+            life.engine.look_for_mail()
+            await life.loop.settled()
+
+        self._play(scene, None)
+
+    def send(self, run: RunRecord | str, signal: str, value: Any = None) -> None:
+        """Send a signal to a run, and let happen what happens without any time passing.
+
+        >>> env.send(record, "paid", {"amount": 900})
+        """
+
+        async def scene(life: Life) -> None:
+            await send_signal(life.mount, _id_of(run) or "", signal, value)
+            life.engine.look_for_mail()
+            await life.loop.settled()
+
+        self._play(scene, None)
+
+    def cancel(self, run: RunRecord | str, reason: str = "", *, by: str = "") -> None:
+        """Cancel a run, and let happen what happens without any time passing.
+
+        >>> env.cancel(record); env.record(record).status
+        'cancelled'
+        """
+
+        async def scene(life: Life) -> None:
+            await cancel_run(life.mount, _id_of(run) or "", by=by, why=reason)
+            life.engine.look_for_mail()
+            await life.loop.settled()
+
+        self._play(scene, None)
+
     # Crashes
 
     def crash_at(self, point: str, nth: int = 1) -> None:
@@ -395,8 +472,9 @@ class Env:
             point: ``before-create``, ``after-create``: of the run. ``before-body``, ``after-body``: of each attempt of
                 a step. ``before-commit``, ``in-commit``, ``after-commit``: of each batch of the journal.
                 ``before-artifact``, ``after-artifact``: of a value beyond 256 KiB. ``before-claim``, ``after-claim``:
-                of runs that wait for a worker, such as one that has slept for long. ``before-end``, ``after-end``: of
-                the run.
+                of runs that wait for a worker, such as one that has slept for long. ``before-mail``, ``after-mail``:
+                of an answer, a signal, a cancellation, or the end of the time for an answer. ``before-end``,
+                ``after-end``: of the run.
 
         Raises:
             UsageError: there is no such point.
@@ -465,6 +543,10 @@ def _fn_of(step: Any) -> Any:
     name = getattr(step, "__name__", None) or repr(step)
     hint = "it is not declared with @step" if callable(step) else "it is no step at all"
     raise UsageError(f"a fake stands in for a @step, and {name!r} is none: {hint}. Give the step as the flow calls it")
+
+
+def _id_of(run: RunRecord | str | None) -> str | None:
+    return run.id if isinstance(run, RunRecord) else run
 
 
 def _copied(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

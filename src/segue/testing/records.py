@@ -9,7 +9,7 @@ from segue.inspection import RunRecord as Timeline
 from segue.inspection import StepRecord as TimelineStep
 from segue.inspection import StepStatus
 from segue.outcomes import Source
-from segue.policies import seconds as _seconds
+from segue.policies import spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,30 +144,11 @@ class RunRecord:
         return f"<run\n{self.tree()}\n>" if self.steps else f"<run {self.tree()}>"
 
 
-def length(duration: float) -> str:
-    """Seconds as people write them.
-
-    >>> length(5400), length(604800), length(0.25), length(61.5)
-    ('1h30m', '1w', '250ms', '1m1.5s')
-    """
-    left = round(duration, 3)
-    if 0 < left < 1:
-        return f"{left * 1000:g}ms"
-    parts: list[str] = []
-    for unit in ("w", "d", "h", "m"):
-        count, left = divmod(left, _seconds(f"1{unit}"))
-        if count:
-            parts.append(f"{count:.0f}{unit}")
-    if left >= 0.001 or not parts:
-        parts.append(f"{left:.3f}".rstrip("0").rstrip(".") + "s")
-    return "".join(parts)
-
-
 def _lines(run: RunRecord, depth: int) -> Iterator[str]:
     pad = "  " * depth
     said = f"  ← {run.error}" if run.error is not None else ""
     died = f"  {run.crashes} crash{'es' * (run.crashes > 1)}" if run.crashes else ""
-    yield f"{pad}{run.status}  {run.flow}  {length(run.took)}  {run.id}{died}{said}"
+    yield f"{pad}{run.status}  {run.flow}  {spoken(run.took)}  {run.id}{died}{said}"
     width = max((len(step.name) for step in run.steps if step.child is None), default=0)
     for step in run.steps:
         if step.child is not None:
@@ -181,7 +162,7 @@ def _lines(run: RunRecord, depth: int) -> Iterator[str]:
 
 
 def _step_line(step: StepRecord, width: int) -> str:
-    parts = [step.status, step.name.ljust(width), length(step.seconds)]
+    parts = [step.status, step.name.ljust(width), spoken(step.seconds)]
     if step.attempts > 1:
         parts.append(f"{step.attempts} attempts")
     if step.rung:

@@ -163,11 +163,22 @@ class Mount(SqliteStore):
         kept = None if self.trap is None else self.trap.kept(batch)
         if kept is None:
             return super()._commit(worker, batch)
-        whole = kept == len(batch.entries)
-        super()._commit(
-            worker, batch._replace(entries=batch.entries[:kept], changes=(), cells=batch.cells if whole else ())
-        )
+        super()._commit(worker, _cut(batch, kept))
         return self._die()
+
+
+def _cut(batch: Batch, kept: int) -> Batch:
+    """So many entries of a batch, with what belongs to them, as if the others had been in a later one."""
+    entries = batch.entries[:kept]
+    places = {(run, entry.seq) for run, entry in entries}
+    asked = {(run, entry.step, entry.attempt) for run, entry in entries if entry.kind is Kind.ASKED}
+    return batch._replace(
+        entries=entries,
+        changes=(),
+        cells=batch.cells if kept == len(batch.entries) else (),
+        questions=[q for q in batch.questions if (q.run, q.step, q.attempt) in asked],
+        took=[took for took in batch.took if (took.run, took.seq) in places],
+    )
 
 
 class _Shelf(Shelf):
@@ -211,6 +222,7 @@ class VirtualEngine(Engine):
     async def _work(self) -> None:
         while True:
             self._nudge.clear()
+            self._post = True
             try:
                 await self._look(self.clock())
             except Exception:

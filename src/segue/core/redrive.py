@@ -1,0 +1,198 @@
+"""After a run's end: from where it may go on, and which of its entries still count when it does.
+
+A journal is only appended to. A redrive is an entry that says what it takes back: the outcome of the step to go on
+from, and what the flow made of that. Whoever reads the journal applies the redrives in order (``past``).
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from segue.core.branches import name_of, undone_step
+from segue.core.entries import GOOD, OUTCOMES, UNASKED, Entry, Kind
+
+BEGINNING = "start"
+"""The name of the place before the first step."""
+
+
+class Redrive(NamedTuple):
+    """What one redrive changes, or a fork.
+
+    Attributes:
+        step: the step to go on from, ``"start"``, or nothing: only the flow's own code failed.
+        after: outcomes from this place in the journal on are taken back: …
+        whole: … all of them; else those that are results stay, for a flow that asks for them again.
+        steps: steps of which everything is taken back, wherever it stands.
+        edits: inputs to run steps with, in place of those that the flow gives them, encoded by name.
+        fresh: steps that are another one to the outside from now on: they get an idempotency key of their own, or, if
+            they are child runs, another run.
+        pause: seconds for which the run was at its end. They do not count for its deadlines and timers.
+        of: of a fork, the run that recorded what precedes.
+    """
+
+    step: str
+    after: int
+    whole: bool
+    steps: tuple[str, ...] = ()
+    edits: Mapping[str, bytes] = MappingProxyType({})
+    fresh: tuple[str, ...] = ()
+    pause: float = 0.0
+    of: str = ""
+
+
+class Past(NamedTuple):
+    """What of a journal still counts.
+
+    Attributes:
+        edits: the input to run a step with, where a person has edited it.
+        fresh: how often a step has become another one to the outside.
+        redrives: how often the run was let go on.
+        pause: seconds that it was at its end, all together.
+        of: the run that recorded the beginning, if that was another one.
+    """
+
+    entries: list[Entry]
+    edits: dict[str, bytes]
+    fresh: dict[str, int]
+    redrives: int = 0
+    pause: float = 0.0
+    of: str = ""
+
+
+class NoSuchStep(LookupError):
+    """The run has no step of that name or identity, or several, or cannot go on from it."""
+
+
+def past(entries: Sequence[Entry], read: Callable[[Entry], Redrive]) -> Past:
+    """The entries that still count, in order.
+
+    Args:
+        read: decodes what an entry of kind ``REDRIVE`` or ``FORKED`` holds.
+    """
+    kept: list[Entry] = []
+    edits: dict[str, bytes] = {}
+    fresh: dict[str, int] = {}
+    redrives, pause, of = 0, 0.0, ""
+    for entry in entries:
+        if entry.kind is Kind.REDRIVE or entry.kind is Kind.FORKED:
+            redrive = read(entry)
+            redrives, pause, of = redrives + 1, pause + redrive.pause, redrive.of or of
+            kept = [earlier for earlier in kept if _counts(earlier, redrive)]
+            edits.update(redrive.edits)
+            for step in redrive.fresh:
+                fresh[step] = fresh.get(step, 0) + 1
+        kept.append(entry)
+    return Past(kept, edits, fresh, redrives, pause, of)
+
+
+def _counts(entry: Entry, redrive: Redrive) -> bool:
+    """Whether an earlier entry still counts after a redrive."""
+    if entry.kind in (Kind.SIGNAL, Kind.CLAIM, Kind.REDRIVE, Kind.FORKED, Kind.DISCARD):
+        return True
+    if entry.kind in UNASKED or undone_step(entry.step) is not None or entry.step in redrive.steps:
+        return False
+    if entry.seq < redrive.after:
+        return True
+    return not redrive.whole and entry.kind in GOOD
+
+
+# Planning one
+
+
+def find_step(entries: Sequence[Entry], wanted: str) -> str:
+    """The step that a person means: by its identity, or by its name if there is one of that name.
+
+    Raises:
+        NoSuchStep: saying which there are.
+    """
+    ended = OUTCOMES | {Kind.ATTEMPT, Kind.START, Kind.ASKED}
+    steps = list(dict.fromkeys(e.step for e in entries if e.kind in ended and not _own(e.step)))
+    if wanted in steps:
+        return wanted
+    named = [step for step in steps if name_of(step) == wanted]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise NoSuchStep(f"{len(named)} steps are named {wanted!r}: {', '.join(named[:10])}. Give one of these")
+    raise NoSuchStep(f"there is no step {wanted!r}; there are {', '.join(steps[:20]) or 'none'}")
+
+
+def _own(step: str) -> bool:
+    """Whether this is no step of the user's, but a timer, an undo or the like."""
+    return step.startswith("@") or name_of(step).startswith("@timer")
+
+
+def undone(entries: Sequence[Entry]) -> list[str]:
+    """The steps whose effects were undone, the earliest first."""
+    found = {step for e in entries if e.kind in GOOD and (step := undone_step(e.step)) is not None}
+    return [e.step for e in entries if e.kind in GOOD and e.step in found]
+
+
+def _place(entries: Sequence[Entry], step: str) -> int:
+    """Where the journal would have to end for the step to run again: before its outcome, and what cut it short."""
+    last = next((e for e in reversed(entries) if e.step == step and e.kind in OUTCOMES), None)
+    if last is None:
+        return entries[-1].seq + 1
+    if last.kind is not Kind.CANCELLED:
+        return last.seq
+    cut_short = (e.seq for e in entries if e.kind is Kind.TIMER and last.started <= e.ended and e.seq < last.seq)
+    return min(cut_short, default=last.seq)
+
+
+def _interruption(entries: Sequence[Entry], timed_out: bool) -> int:
+    """Where the run was cut short, if no step of it failed: cancelled, or out of time."""
+    cancelled = next((e.seq for e in entries if e.kind is Kind.CANCEL), None)
+    timers = [e.seq for e in entries if e.kind is Kind.TIMER] if timed_out else []
+    places = [place for place in (cancelled, timers[-1] if timers else None) if place is not None]
+    return min(places, default=entries[-1].seq + 1 if entries else 0)
+
+
+def plan(
+    entries: Sequence[Entry],
+    *,
+    failed: str | None,
+    start: str | None = None,
+    edits: Mapping[str, bytes] = MappingProxyType({}),
+    results: Collection[str] = (),
+    children: Collection[str] = (),
+    timed_out: bool = False,
+    pause: float = 0.0,
+) -> Redrive:
+    """Where a run goes on, and what of it is taken back.
+
+    Args:
+        entries: those that count so far.
+        failed: the step whose failure ended the run, if one did.
+        start: the step that a person wants it to go on from, or ``"start"``.
+        edits: inputs that a person gives, by step.
+        results: steps whose results a person gives.
+        children: the steps that are child runs.
+        timed_out: it ended since its time was up.
+        pause: seconds since that end.
+
+    Raises:
+        NoSuchStep: it cannot go on from there.
+    """
+    undo = undone(entries)
+    named = [step for step in (start, *edits, *results) if step is not None]
+    if BEGINNING in named:
+        first, step, whole = 0, BEGINNING, True
+    elif named:
+        first, step = min((_place(entries, step), step) for step in named)
+        whole = step != failed or step in undo
+    elif undo:
+        first, step, whole = _place(entries, undo[0]), undo[0], True
+    elif failed is not None:
+        first, step, whole = _place(entries, failed), failed, False
+    else:
+        first, step, whole = _interruption(entries, timed_out), "", False
+    if undo and first > (earliest := _place(entries, undo[0])):
+        if start is not None:
+            raise NoSuchStep(
+                f"the effect of {undo[0]!r} was undone, so it has to run again: go on from it, or before it"
+            )
+        first, step, whole = earliest, undo[0], True
+    steps = tuple(dict.fromkeys(s for s in (step, *edits, *results) if s not in ("", BEGINNING)))
+    again = [e.step for e in entries if e.step in children and (e.seq >= first if whole else e.step in edits)]
+    fresh = tuple(dict.fromkeys((*edits, *undo, *again)))
+    return Redrive(step, first, whole, steps, dict(edits), fresh, pause)

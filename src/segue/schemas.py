@@ -1,0 +1,80 @@
+"""What an answer has to be, as JSON Schema: so that it can be judged where the code that asks is not at hand."""
+
+from typing import Any, cast, get_args
+
+import msgspec
+
+Schema = dict[str, Any]
+"""A JSON Schema (draft 2020-12). An empty one allows everything."""
+
+
+def schema_of(kind: Any) -> Schema:
+    """The schema of an annotation; the empty one, where its values have no form that JSON Schema knows.
+
+    >>> schema_of(bool)
+    {'type': 'boolean'}
+    """
+    try:
+        return msgspec.json.schema(kind)
+    except Exception:
+        return _by_pydantic(kind)
+
+
+def _by_pydantic(kind: Any) -> Schema:
+    if not any(hasattr(part, "__pydantic_validator__") for part in (kind, *get_args(kind))):
+        return {}
+    import pydantic
+
+    try:
+        return pydantic.TypeAdapter(kind).json_schema()
+    except Exception:
+        return {}
+
+
+def misfits(schema: Schema, value: Any, most: int = 5) -> list[str]:
+    """Why a value is not what the schema asks for, each with the path to the part; nothing if it is.
+
+    >>> misfits({"type": "object", "properties": {"age": {"type": "integer"}}}, {"age": "old"})
+    ['at $.age, "old" is not of type "integer"']
+    """
+    if not schema:
+        return []
+    import jsonschema_rs
+
+    try:
+        errors = jsonschema_rs.validator_for(schema).iter_errors(value)
+        return [f"at {_path(error.instance_path)}, {error.message:.300}" for error, _ in zip(errors, range(most))]  # noqa: B905
+    except jsonschema_rs.ValidationError:  # the schema itself: whoever asked will judge the answer
+        return []
+    except ValueError as error:  # what JSON cannot hold
+        return [f"at $, {error}"]
+
+
+def _path(parts: list[Any]) -> str:
+    return "$" + "".join(f".{part}" if isinstance(part, str) else f"[{part}]" for part in parts)
+
+
+def spelled(schema: Schema) -> str:
+    """What the schema asks for, in a few words for a person.
+
+    >>> spelled({"enum": ["yes", "no"]}), spelled({"type": "boolean"})
+    ('"yes" or "no"', 'true or false')
+    """
+    root = schema
+    if "$ref" in schema:
+        schema = cast("Schema", root.get("$defs", {}).get(schema["$ref"].rpartition("/")[2], {}))
+    kind, defs = schema.get("type"), {"$defs": root.get("$defs", {})}
+    if "enum" in schema:
+        return " or ".join(msgspec.json.encode(value).decode() for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(spelled({**part, **defs}) for part in schema["anyOf"])
+    if kind == "object":
+        fields = cast("dict[str, Schema]", schema.get("properties", {}))
+        needed = schema.get("required", [])
+        named = [f"{name}{'' if name in needed else '?'}: {spelled({**part, **defs})}" for name, part in fields.items()]
+        return "{" + ", ".join(named) + "}" if named else "an object"
+    if kind == "array":
+        items = cast("Schema | None", schema.get("items"))
+        return f"a list of {spelled({**items, **defs})}" if items else "a list"
+    words = {"boolean": "true or false", "string": "text", "number": "a number", "integer": "a whole number"}
+    return words.get(str(kind), "null" if kind == "null" else "anything")

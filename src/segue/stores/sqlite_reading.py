@@ -1,0 +1,211 @@
+"""Reading the SQLite store: runs, journals, kept values, and what people are asked."""
+
+from collections.abc import Collection
+from typing import Any
+from zlib import crc32
+
+from segue.core.entries import Entry
+from segue.core.lifecycle import OPEN, Status
+from segue.errors import CorruptRecord
+from segue.stores.base import Asked, Cell, Fault, Mail, Query, Question, Row, check_result
+from segue.stores.machine import birth, machine
+from segue.stores.sqlite_file import Database, SqliteFile
+from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, SUMMARY, entry_from, row_from
+
+_QUESTION = ", ".join(Question._fields)
+_MAIL = "run, once, name, body, sent, null, null, number"
+
+
+class SqliteReading(SqliteFile):
+    """What a store can be asked."""
+
+    _seen = (0, 0)
+
+    async def queued(self, flow: str, limit: int) -> int:
+        return await self._read(self._queued, flow, limit)
+
+    def _queued(self, flow: str, limit: int) -> int:
+        query = "select count(*) from (select 1 from runs where status = 'queued' and flow = ? and due <= ? limit ?)"
+        return next(iter(self.reader.execute(query, (flow, self.clock(), limit))))[0]
+
+    async def cell(self, name: str) -> Cell | None:
+        return await self._read(self._cell, name)
+
+    def _cell(self, name: str) -> Cell | None:
+        for *cell, checksum in self.reader.execute(
+            "select name, at, body, checksum from cells where name = ?", (name,)
+        ):
+            found = Cell._make(cell)
+            if crc32(found.body) != checksum:
+                raise CorruptRecord(f"the kept value {name!r} is not what was written")
+            return found
+        return None
+
+    async def load(self, run: str) -> tuple[Row, list[Entry]] | None:
+        return await self._read(self._load, run)
+
+    def _load(self, run: str) -> tuple[Row, list[Entry]] | None:
+        db = self.reader
+        for found in db.execute(f"select {ROW} from runs where id = ?", (run,)):
+            row = row_from(found)
+            if crc32(row.input) != row.checksum:
+                raise CorruptRecord(f"run {run}: its input is not what was written")
+            check_result(row)
+            return row, self._entries(db, run)
+        return None
+
+    @staticmethod
+    def _entries(db: Database, run: str) -> list[Entry]:
+        query = f"select {','.join(ENTRY[1:])} from entries where run = ? order by seq"
+        rows = list(
+            db.execute(query, (run,))
+        )  # to the end: a statement left half-way would keep an old view of the store
+        return [entry_from(run, expected, row) for expected, row in enumerate(rows)]
+
+    async def find(self, query: Query) -> list[Row]:
+        return await self._read(self._find, query)
+
+    def _find(self, query: Query) -> list[Row]:
+        where: list[str] = ["1"]
+        values: list[Any] = []
+        if query.flow is not None:
+            where.append("flow = ?")
+            values.append(query.flow)
+        if query.status:
+            where.append(_standing(query.status))
+        if query.parent is not None:
+            where.append("parent = ?")
+            values.append(query.parent)
+        if query.dead:
+            where.append("status = 'failed' and reason is null")
+        for column, value in (("step", query.step), ("error", query.error)):
+            if value is not None:
+                where.append(f"{column} = ?")
+                values.append(value)
+        if query.text is not None:
+            where.append("(id = ? or substr(id, 1, ?) = ? or substr(id, -?) = ?)")
+            values += (query.text, len(query.text), query.text, len(query.text), query.text)
+        statement = f"select {SUMMARY} from runs where {' and '.join(where)} order by number desc limit ?"
+        return [row_from(row) for row in self.reader.execute(statement, (*values, query.limit))]
+
+    async def ended(self, runs: Collection[str]) -> list[Row]:
+        return await self._read(self._ended, runs)
+
+    def _ended(self, runs: Collection[str]) -> list[Row]:
+        found: list[Row] = []
+        ids = list(runs)
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            marks = ",".join("?" * len(part))
+            query = f"select {ROW} from runs where id in ({marks}) and status in ({ENDED})"
+            found += [row_from(row) for row in self.reader.execute(query, part)]
+        return found
+
+    async def unfinished(self, flows: Collection[str] | None, limit: int = 1_000_000) -> list[Row]:
+        return await self._read(self._unfinished, flows, limit)
+
+    def _unfinished(self, flows: Collection[str] | None, limit: int) -> list[Row]:
+        lapsed = tuple(lapsed_workers(self.reader, self.clock()))
+        known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
+        query = (
+            f"select {SUMMARY} from runs where {_standing(OPEN)}{known} and"
+            f" ((worker is null and due <= ?) or worker in ({','.join('?' * len(lapsed))})) order by number limit ?"
+        )
+        values = (*(flows or ()), self.clock(), *lapsed, limit)
+        return [row_from(row) for row in self.reader.execute(query, values)]
+
+    async def orphans(self) -> set[str]:
+        return await self._read(self._orphans)
+
+    def _orphans(self) -> set[str]:
+        lapsed = tuple(lapsed_workers(self.reader, self.clock()))
+        query = f"select id from runs where worker in ({','.join('?' * len(lapsed))})"
+        return {id for (id,) in self.reader.execute(query, lapsed)}
+
+    async def changed(self) -> bool:
+        return await self._read(self._changed)
+
+    def _changed(self) -> bool:
+        seen = (self.reader.pragma("data_version"), self.reader.total_changes())
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        return True
+
+    # Mail, questions, dead letters
+
+    async def mail(self, *, run: str | None = None, worker: str | None = None) -> list[Mail]:
+        return await self._read(self._mail, run, worker)
+
+    def _mail(self, run: str | None, worker: str | None) -> list[Mail]:
+        if run is not None:
+            of, given = "mail where run = ?", run
+        else:  # from the runs that it executes, which are few, to the mail of each
+            of, given = "mail where run in (select id from runs where worker = ?)", worker
+        query = f"select {_MAIL}, checksum from {of} and taken = 0 order by number"
+        found: list[Mail] = []
+        for *values, checksum in list(self.reader.execute(query, (given,))):
+            mail = Mail._make(values)
+            if crc32(mail.body) != checksum:
+                raise CorruptRecord(f"mail {mail.number} for run {mail.run} is not what was sent")
+            found.append(mail)
+        return found
+
+    async def questions(self, which: Asked) -> list[Question]:
+        return await self._read(self._questions, which)
+
+    def _questions(self, which: Asked) -> list[Question]:
+        where, values = ["1"], list[Any]()
+        for column, value in (("run", which.run), ("flow", which.flow), ("assignee", which.assignee)):
+            if value is not None:
+                where.append(f"{column} = ?")
+                values.append(value)
+        if which.id is not None:
+            where.append("id >= ? and id < ?")
+            values += (which.id, which.id + "\U0010ffff")
+        if which.open:
+            where.append("decided is null")
+        query = f"select {_QUESTION}, checksum from questions where {' and '.join(where)} order by number limit ?"
+        found: list[Question] = []
+        for *fields, checksum in list(self.reader.execute(query, (*values, which.limit))):
+            question = Question._make(fields)
+            if crc32(question.body) != checksum:
+                raise CorruptRecord(f"question {question.id} of run {question.run} is not what was asked")
+            found.append(question)
+        return found
+
+    async def faults(self, flow: str | None = None) -> list[Fault]:
+        return await self._read(self._faults, flow)
+
+    def _faults(self, flow: str | None) -> list[Fault]:
+        only, given = ("", ()) if flow is None else (" and flow = ?", (flow,))
+        groups = (
+            "select flow, step, error, count(*) as count, max(number) as number from runs"
+            f" where status = 'failed' and reason is null{only} group by flow, step, error"
+        )
+        query = (
+            "select g.flow, g.step, g.error, g.count, r.id, r.ended"
+            f" from ({groups}) as g join runs as r on r.number = g.number order by g.count desc, g.number desc"
+        )
+        return [Fault._make(row) for row in self.reader.execute(query, given)]
+
+
+def lapsed_workers(db: Database, now: float) -> dict[str, bool]:
+    """The workers to take from, and whether they may be alive: suspended, or cut off."""
+    here = machine()
+    found: dict[str, bool] = {}
+    for worker, host, pid, born, expires in db.execute("select id, host, pid, birth, expires from workers"):
+        local = bool(here) and host == here
+        alive = local and birth(pid) == born
+        if expires < now or (local and not alive):
+            found[worker] = alive
+    return found
+
+
+def _standing(statuses: Collection[Status]) -> str:
+    """The condition for runs in one of these states, by the index that each has; completed ones have none."""
+    if Status.COMPLETED in statuses:
+        return f"status in ({','.join(repr(str(status)) for status in statuses)})"
+    owned = "worker is not null"
+    each = [owned if status is Status.RUNNING else f"status = '{status}'" for status in statuses]
+    return f"number in ({' union all '.join(f'select number from runs where {part}' for part in each)})"
