@@ -292,9 +292,9 @@ class _Draft:
         elif entry.kind is Kind.ATTEMPT:
             self.status = "retrying"
             error = read.failure(entry.output)
-            self.attempts[number] = AttemptRecord(
-                number, entry.started, entry.ended, "failed", error, error.rung, error.by
-            )
+            known = self.attempts.get(number)
+            started = known.started if known is not None and known.status == "asking" else entry.started
+            self.attempts[number] = AttemptRecord(number, started, entry.ended, "failed", error, error.rung, error.by)
         elif entry.kind in OUTCOMES:
             self._conclude(entry, number, read)
 
@@ -313,7 +313,9 @@ class _Draft:
         known = self.attempts.get(number)
         if known is not None and known.ended is not None and known.status == "failed" and status != "completed":
             return  # it ended between two attempts: cancelled, or out of time
-        started = min(entry.started, entry.ended)
+        # a person was asked before the run left memory and came back
+        asked = known is not None and known.status == "asking"
+        started = known.started if known is not None and asked else min(entry.started, entry.ended)
         rung, by = (self.error.rung, self.error.by) if self.error is not None else (self.note.rung, self.note.by)
         self.attempts[number] = AttemptRecord(number, started, entry.ended, status, self.error, rung, by)
 

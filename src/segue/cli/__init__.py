@@ -7,8 +7,11 @@ import sys
 import click
 
 from segue.cli.chaos import chaos
+from segue.cli.dead import dead
 from segue.cli.doctor import doctor
 from segue.cli.graph import graph
+from segue.cli.inbox import inbox
+from segue.cli.mend import cancel, discard, fork, redrive, signal
 from segue.cli.run import run
 from segue.cli.runs import runs
 from segue.cli.show import show
@@ -38,7 +41,10 @@ def cli() -> None:
     """Durable pipelines: run flows, carry on what was interrupted, and see what happened."""
 
 
-for command in (run, resume, worker, runs, show, graph, doctor, chaos):
+RUNNING = (run, resume, worker, graph, chaos)
+LOOKING = (runs, show, inbox, dead, doctor)
+MENDING = (cancel, signal, redrive, discard, fork)
+for command in (*RUNNING, *LOOKING, *MENDING):
     cli.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""Reading a store without joining it as a worker."""
+"""A store for commands that execute nothing: read, and written to, without joining it as a worker."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -82,7 +82,7 @@ class Archive:
 
     async def orphans(self) -> set[str]:
         """Runs that count as running, and whose worker is dead."""
-        return {row.id for row in await self.store.unfinished(None) if row.worker is not None}
+        return await self.store.orphans()
 
     def now(self) -> float:
         """The time by which this store's runs are dated."""

@@ -17,8 +17,8 @@ LARGEST = 64 << 20
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def read_input(given: str) -> bytes:
-    """What ``--input`` holds: JSON itself, ``@file``, or ``-`` for stdin.
+def read_input(given: str, option: str = "--input") -> bytes:
+    """What an option for JSON holds: JSON itself, ``@file``, or ``-`` for stdin.
 
     Raises:
         UsageError: it cannot be read, or is too large.
@@ -26,26 +26,26 @@ def read_input(given: str) -> bytes:
     if given in ("-", "@-"):
         data = sys.stdin.buffer.read(LARGEST + 1)
     elif given.startswith("@"):
-        data = _read_file(Path(given[1:]))
+        data = _read_file(Path(given[1:]), option)
     else:
         data = given.encode("utf-8", "surrogateescape")
     if len(data) > LARGEST:
         raise UsageError(
-            f"--input is larger than {LARGEST >> 20} MiB; put the data into a file and give its path instead"
+            f"{option} is larger than {LARGEST >> 20} MiB; put the data into a file and give its path instead"
         )
     return data.removeprefix(b"\xef\xbb\xbf")
 
 
-def _read_file(file: Path) -> bytes:
+def _read_file(file: Path, option: str) -> bytes:
     try:
         with file.open("rb") as opened:
             return opened.read(LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"--input: {file} cannot be read: {reason}") from error
+        raise UsageError(f"{option}: {file} cannot be read: {reason}") from error
 
 
-def parse(data: bytes) -> Any:
+def parse(data: bytes, option: str = "--input") -> Any:
     """Strict JSON as data.
 
     Raises:
@@ -54,13 +54,13 @@ def parse(data: bytes) -> Any:
     import msgspec
 
     if not data.strip():
-        raise UsageError('--input is empty; it takes JSON, such as \'{"name": "Ada"}\'')
+        raise UsageError(f'{option} is empty; it takes JSON, such as \'{{"name": "Ada"}}\'')
     try:
         return msgspec.json.decode(data)
     except RecursionError:
-        raise UsageError("--input is nested too deeply to be read") from None
+        raise UsageError(f"{option} is nested too deeply to be read") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--input is not JSON: {_located(str(error), data)}") from None
+        raise UsageError(f"{option} is not JSON: {_located(str(error), data)}") from None
 
 
 def _located(message: str, data: bytes) -> str:

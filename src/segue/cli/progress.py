@@ -139,6 +139,17 @@ class Progress:
             line.detail += f"  by {one_line(by)}" if by else ""
             self._close(run, line)
 
+    def _on_asked(self, told: Told, *, step: str, text: str, assignee: str | None, question: str, **_: Any) -> None:
+        if (run := self.runs.get(told.run)) is not None:
+            line = run.steps.get(step) or self._begin(run, step, told.time)
+            whom = one_line(assignee or "a person")
+            line.status, line.detail = "asking", f"{whom} is asked ({question}): {one_line(text)}"
+
+    def _on_listening(self, told: Told, *, step: str, signal: str, **_: Any) -> None:
+        if (run := self.runs.get(told.run)) is not None:
+            line = run.steps.get(step) or self._begin(run, step, told.time)
+            line.status, line.detail = "running", f"waits for signal {signal!r}"
+
     def _on_timer(self, told: Told, *, step: str, when: float | None, **_: Any) -> None:
         if (run := self.runs.get(told.run)) is not None:
             if when is None:
@@ -166,7 +177,9 @@ class Progress:
     # Keeping it short
 
     def _begin(self, run: RunLine, step: str, time: float) -> StepLine:
-        line = run.steps[step] = StepLine(step, name_of(step), time)
+        name = name_of(step)
+        name = f"signal {name.removeprefix('@wait.')}" if name.startswith("@wait.") else name
+        line = run.steps[step] = StepLine(step, name, time)
         run.counts[line.name] = run.counts.get(line.name, 0) + 1
         return line
 

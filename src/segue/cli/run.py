@@ -62,12 +62,16 @@ class Task(NamedTuple):
     store: str
     report: Report | None
     quiet: bool
+    terminal: bool
+    """A person sits in front of it, who can be asked."""
 
 
 Work = Callable[[list[Any]], Any]
 
 
 def _prepare(target: str, given: str | None, id: str | None, store: str | None, *, quiet: bool) -> Task:
+    import sys
+
     from segue.cli.given import arguments_of, parse, read_input
     from segue.loading import find_flow
     from segue.runtime.ids import checked
@@ -79,7 +83,8 @@ def _prepare(target: str, given: str | None, id: str | None, store: str | None, 
     arguments = arguments_of(found.flow.spec, data)
     url = _store_of(store, found.settings)
     report = None if quiet or found.settings is None else _report_of(found.settings, url)
-    return Task(target, found, arguments, id, url, report, quiet)
+    terminal = not quiet and sys.stdin.isatty() and sys.stderr.isatty()
+    return Task(target, found, arguments, id, url, report, quiet, terminal)
 
 
 def _store_of(store: str | None, settings: "Settings | None") -> str:
@@ -164,6 +169,7 @@ def _execute(task: Task) -> Work:
 async def _follow(engine: "Engine", task: Task, view: "View", stop: "Stop", answer: list[Any], notes: list[str]) -> int:
     import asyncio
 
+    from segue.cli.asking import Prompt
     from segue.errors import RunFailed
     from segue.runtime.engine import Options
 
@@ -172,6 +178,7 @@ async def _follow(engine: "Engine", task: Task, view: "View", stop: "Stop", answ
     ticket = await engine.launch(spec, args, kwargs, Options(id=task.id), wait=False)
     if not engine.is_local(ticket.id):
         await _take_over(engine, ticket.id)
+    prompt = Prompt(engine, ticket.id) if task.terminal else None
     end = asyncio.ensure_future(ticket.result())
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -183,8 +190,10 @@ async def _follow(engine: "Engine", task: Task, view: "View", stop: "Stop", answ
             if stop.asked:
                 notes.append(_handed_back(task, ticket, view))
                 return 128 + stop.signal
-            if not engine.is_local(ticket.id) and (reason := await _asleep(engine, ticket.id)) is not None:
-                notes.append(f"run {ticket.id} waits: {reason}. {_how_to_go_on(task, ticket)}")
+            if prompt is not None and (question := await prompt.next()) is not None:
+                await prompt.put(question, view, stop)
+            elif not engine.is_local(ticket.id) and (reason := await _asleep(engine, ticket.id)) is not None:
+                notes.append(f"run {ticket.id} {reason}. {await _how_to_answer(engine, task, ticket)}")
                 return WAITING
     except RunFailed as failed:
         if failed.run != ticket.id:
@@ -212,11 +221,11 @@ async def _asleep(engine: "Engine", id: str) -> str | None:
 
     row, now = await engine.row(id), engine.clock()
     if row.status == "queued":
-        return f"it is delayed, until {clock(row.due)}" if row.due > now else None
+        return f"is delayed, until {clock(row.due)}" if row.due > now else None
     if row.status != "waiting" or row.due <= now:
         return None
     children = await engine.store.find(Query(parent=id, limit=EVERY))
-    reason = row.reason or "for something"
+    reason = row.reason or "waits for something"
     for child in children:
         if not child.status.terminal:
             if (deeper := await _asleep(engine, child.id)) is None:
@@ -238,6 +247,17 @@ def _how_to_go_on(task: Task, ticket: "Ticket") -> str:
 
     store = _store_argument(task.store)
     return f"To go on:\n  segue resume {shlex.quote(task.target)}{store}\nTo see it:\n  segue show {ticket.id}{store}"
+
+
+async def _how_to_answer(engine: "Engine", task: Task, ticket: "Ticket") -> str:
+    """What to do about a run that waits: answer its question, if it asks one, and go on."""
+    from segue.cli.asking import Prompt
+
+    question = await Prompt(engine, ticket.id).next()
+    how = _how_to_go_on(task, ticket)
+    if question is None:
+        return how
+    return f"To answer:\n  segue inbox answer {question.id} --value JSON{_store_argument(task.store)}\n{how}"
 
 
 def _store_argument(url: str) -> str:

@@ -84,6 +84,13 @@ def _said(note: "Note") -> str:
 _SOURCES = {"cached": "an earlier one", "fallback": "a fallback", "human": "a person's", "degraded": "the degraded one"}
 
 
+_UNDO = {
+    "undone": "its effect was undone",
+    "not undone": "its effect was NOT undone",
+    "unknown": "its effect is unknown: it gave no result, but may have done something",
+}
+
+
 class _Page:
     """One run on a terminal.
 
@@ -145,6 +152,13 @@ class _Page:
             self.console.print(
                 Text(f"  taken over {clock(takeover.time)} by {one_line(takeover.worker)}", style="yellow")
             )
+        for one in self.record.interventions:
+            who = f"{one_line(one.by)} " if one.by else ""
+            self.console.print(Text(f"  {clock(one.time)} {who}{one_line(one.said)}", style="yellow"), soft_wrap=True)
+            if one.data is not None and (self.inputs or self.full):
+                self._value(one.kind, one.data, 4)
+        if row.status == "failed" and row.reason:
+            self.console.print(Text(f"  {one_line(row.reason)}", style="yellow"))
         if self.inputs or self.full:
             self._value("input", self.record.input, 2)
 
@@ -180,6 +194,8 @@ class _Page:
 
         if step.kind == "timer":
             return "timer"
+        if step.undoes is not None:
+            return one_line(f"undo {step.undoes}: {step.name}")
         path, _, rest = step.id.rpartition("/")
         number = rest.partition("#")[2]
         return one_line(step.name) + (f" #{number}" if number else "") + (f" ·{path}" if path else "")
@@ -206,6 +222,12 @@ class _Page:
                 self._attempt(attempt, last=attempt is last)
             if step.error is not None and last is not None and step.error is not last.error:
                 self._note(str(step.error), "red")
+        for question in step.asked[-1:] if step.status == "asking" else ():
+            self._note(f"a person is asked: segue inbox show {question}", "magenta")
+        if step.edited:
+            self._note("with an input that a person has edited", "yellow")
+        if step.undo is not None:
+            self._note(_UNDO[step.undo], "green" if step.undo == "undone" else "red")
         if said := _said(step.note):
             self._note(said, "yellow" if step.note.source != "model" or step.note.said else "dim")
         if self.inputs and step.input is not None:

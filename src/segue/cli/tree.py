@@ -127,6 +127,8 @@ def _step_line(step: StepLine, depth: int, now: float) -> Line:
         line.style = "red"
     elif step.status == "retrying":
         line.detail, line.style = f"{again_in(step, now)}: {told_failure(step.failure)}", "yellow"
+    elif step.status == "asking":
+        line.style = "magenta"
     elif step.status == "running" and tries:
         line.detail, line.style = f"attempt {step.attempt}, after {told_failure(step.failure)}", "yellow"
     elif step.status == "completed":

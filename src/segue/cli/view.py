@@ -132,6 +132,12 @@ class LineView:
         what = f"attempt {line.attempt} failed, {f'on to {on_to}' if on_to else again_in(line, told.time)}"
         return f"{told.flow}  {step}  {what}: {told_failure(line.failure)}"
 
+    def _on_asked(self, told: Told, *, step: str, text: str, assignee: str | None, question: str, **_: Any) -> str:
+        return f"{told.flow}  {step}  asks {assignee or 'a person'}: {text}  (segue inbox answer {question})"
+
+    def _on_reminded(self, told: Told, *, step: str, text: str, assignee: str | None, question: str, **_: Any) -> str:
+        return f"{told.flow}  {step}  still asks {assignee or 'a person'}: {text}  (segue inbox answer {question})"
+
     def _on_park(self, told: Told, *, reason: str, due: float | None, **_: Any) -> str:
         until = f", until {clock(due)}" if due is not None else ""
         return f"{told.flow}  run {told.run} {reason}{until}"

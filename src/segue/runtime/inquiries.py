@@ -95,10 +95,11 @@ class Inquiry:
         run.inquiries[self.id] = self
         run.asked = True
         run.wake()
-        self._tell("asked")
-        self._arm()
         if (mail := run.answers.pop(self.id, None)) is not None:
             self.take(mail)
+        else:
+            self._tell("asked")
+            self._arm()
 
     def _note_asked(self) -> float:
         call = self.call
