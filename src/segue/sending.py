@@ -28,7 +28,7 @@ async def send_signal(store: Store, run: str, name: str, value: Any, *, once: st
 
 
 async def cancel_run(store: Store, run: str, *, by: str = "", why: str = "") -> Status:
-    """Have a run cancelled. Gives how it stands: ``cancelled`` if it had not begun, else what it was at.
+    """Have a run cancelled. Gives how it stands: ``cancelled`` if that has come true, as where it had not begun.
 
     Raises:
         RunEnded: it has ended already.
@@ -37,9 +37,10 @@ async def cancel_run(store: Store, run: str, *, by: str = "", why: str = "") -> 
     said = (f"cancelled by {by}" if by else "cancelled") + (f": {why}" if why else "")
     unbegun = encode(Failure("RunCancelled", said), "failure")
     receipt = await store.send(Mail(run, "cancel", "cancel", pack_deed(Deed(by, why))), unbegun=unbegun)
-    if receipt.status is None or (not receipt.ok and receipt.first is None):
+    status = receipt.status
+    if status is None or (status.terminal and status is not Status.CANCELLED):
         raise _refused(store, run, receipt, "it was not cancelled")
-    return receipt.status
+    return status
 
 
 def _refused(store: Store, run: str, receipt: Receipt, what: str) -> Exception:
