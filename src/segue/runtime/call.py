@@ -69,6 +69,7 @@ class Call:
         unanswered: how many of those who were asked have let the time pass.
         refusal: the failure for which a person is asked.
         edited: a person has given it other arguments than the flow.
+        misfit: why those do not fit, if they do not.
     """
 
     __slots__ = (
@@ -88,6 +89,7 @@ class Call:
         "lead",
         "let_in",
         "live",
+        "misfit",
         "note",
         "over",
         "place",
@@ -129,6 +131,7 @@ class Call:
         self.inquiry: Inquiry | None = None
         self.unanswered = 0
         self.refusal: Failure | None = None
+        self.misfit: Unstorable | None = None
         self.cause = ""  # how the step itself failed, where a fallback fails too
 
     @property
@@ -142,10 +145,21 @@ class Call:
         except asyncio.CancelledError:
             await self.run.abandon(self)
 
+    def edit(self, given: dict[str, Any]) -> None:
+        """Take these arguments in place of the flow's: a person gave them when the run was redriven."""
+        inputs, self.edited = self.spec.inputs, True
+        try:
+            self.args, self.kwargs = inputs.arranged(inputs.convert(given))
+        except Unstorable as error:
+            self.misfit = error
+
     # What the run asks of it
 
     def start(self) -> None:
-        if failed := self.run.tape.failed.get(self.step):
+        if self.misfit is not None:
+            self.attempt = 1
+            self._end(Kind.ERROR, encode(failure_of(self.misfit), "failure"))
+        elif failed := self.run.tape.failed.get(self.step):
             self._go_on(failed)
         elif self.spec.memo is not None:
             self._in_task(self._recall())

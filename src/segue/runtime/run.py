@@ -162,8 +162,7 @@ class Run:
         input = spec.inputs.encode(args, kwargs)
         call = Call(self, spec, here.identify(spec.name), here, args, kwargs, input)
         if self.past.edits and (edited := self.past.edits.get(call.step)) is not None:
-            call.args, call.kwargs = spec.inputs.arranged(spec.inputs.convert(plain(edited)))
-            call.edited = True
+            call.edit(plain(edited))
         self._look_up(call, input, spec.inputs.same)
         return call
 
