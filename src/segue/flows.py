@@ -7,6 +7,7 @@ from functools import partial, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from segue.errors import DeclarationError, UsageError
+from segue.naming import check_name
 from segue.outcomes import Outcome
 from segue.policies import Duration, seconds
 from segue.runtime.context import HERE, Place
@@ -17,7 +18,7 @@ from segue.runtime.registry import FLOWS, add_flow, module_of
 from segue.runtime.spec import FlowSpec
 from segue.runtime.tickets import Options, Ticket
 from segue.sending import cancel_run, send_signal
-from segue.steps import Step, check_name
+from segue.steps import Step
 from segue.together import CONCURRENCY, map_over
 
 P = ParamSpec("P")

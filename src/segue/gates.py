@@ -7,11 +7,11 @@ from typing import Any, TypeVar, cast, overload
 from segue.checks import Check, Judge, compiled, verdict
 from segue.declared import MISSING, make_spec
 from segue.errors import CheckFailed, UsageError
+from segue.naming import check_name
 from segue.runtime.call import Call
 from segue.runtime.context import HERE, Place
 from segue.runtime.failures import clean
 from segue.runtime.judging import raw_of
-from segue.steps import check_name
 
 T = TypeVar("T")
 D = TypeVar("D")

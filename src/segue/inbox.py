@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from segue.errors import AlreadyDecided, InvalidAnswer, RunEnded, UnknownQuestion, UsageError
-from segue.people import LARGEST
-from segue.runtime.default import current
-from segue.runtime.inquiries import Decision, pack_decision, read_decision
+from segue.runtime.decisions import Decision, pack_decision, read_decision
 from segue.schemas import Schema, misfits, spelled
+from segue.sending import LARGEST
 from segue.stores import base
 from segue.stores.base import Asked, Mail, Store
 from segue.values import encode, plain
@@ -100,7 +99,11 @@ def _question(stored: base.Question) -> Question:
 
 
 async def _store(store: Store | None) -> Store:
-    return (await current()).store if store is None else store
+    if store is not None:
+        return store
+    from segue.runtime.default import current  # an engine takes long to load, and is not needed to look at a store
+
+    return (await current()).store
 
 
 async def questions(

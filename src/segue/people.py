@@ -1,16 +1,18 @@
 """``ask_human`` and ``escalate``: where a person decides; ``wait_for``: where something outside does."""
 
 import asyncio
+import copy
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, cast, overload
 
 from segue.declared import MISSING, make_spec
 from segue.errors import DeclarationError, UsageError
+from segue.naming import check_name
 from segue.policies import Duration, seconds
 from segue.runtime.context import HERE, Place
 from segue.runtime.spec import Asking, Rung, StepSpec
-from segue.schemas import schema_of
-from segue.steps import check_name
+from segue.schemas import Schema, schema_of
 from segue.values import Codec, encode, plain
 
 T = TypeVar("T")
@@ -149,27 +151,37 @@ def _question(
 ) -> StepSpec:
     """The question as a step whose only rung is a person."""
     asking = _asking(question, assignee, timeout, remind)
-    where = f"the answer to {question!r:.60}"
     if choices is not None and (isinstance(choices, str) or not choices):
         raise UsageError(f"choices are a list of answers, not {choices!r}")
-    codec = Codec(_kind(answer, choices), where)
-    shown: dict[str, Any] = {"about": plain(encode(about, "what a question is about")), "schema": {}}
+    codec, schema = _form(_kind(answer, choices))
+    shown: dict[str, Any] = {"about": plain(encode(about, "what a question is about")), "schema": schema}
     if choices is not None:
         shown["choices"] = [plain(codec.encode(choice)[0]) for choice in choices]
         shown["schema"] = {"enum": shown["choices"]}
-    else:
-        shown["schema"] = schema_of(codec.kind)
     taken: bytes | None = None
     if default is not MISSING:
         if asking.timeout is None:
             raise UsageError("ask_human(default=…) is taken when the time is up: give timeout= too")
         taken, _ = codec.encode(default)
         shown["default"] = plain(taken)
-    spec = make_spec(check_name("question", name), _asked)
-    spec.origin, spec.output = _ASK, codec
+    spec = copy.copy(_ASK)
+    spec.name, spec.output = check_name("question", name), codec
     ask = asking._replace(own=True, shown=shown, default=taken)
     spec.rungs, spec.instant, spec.human = (Rung(name, "human", ask=ask, instant=True),), (True,), True
     return spec
+
+
+def _form(kind: Any) -> tuple[Codec, Schema]:
+    """How answers of this type are read, and what they have to be."""
+    try:
+        return _cached_form(kind)
+    except TypeError:  # it cannot be hashed
+        return Codec(kind, "the answer"), schema_of(kind)
+
+
+@functools.lru_cache(256)
+def _cached_form(kind: Any) -> tuple[Codec, Schema]:
+    return Codec(kind, "the answer"), schema_of(kind)
 
 
 def _kind(answer: Any, choices: Sequence[Any] | None) -> Any:
@@ -226,22 +238,3 @@ async def wait_for(name: str, kind: Any = Any, *, timeout: Duration | None = Non
             return await call.future
         except asyncio.CancelledError:
             await place.run.abandon(call)
-
-
-def as_signal(name: str, value: Any) -> bytes:
-    """The body of the mail that brings a signal.
-
-    Raises:
-        UsageError: the value is too large to be sent; it says what to do instead.
-        Unstorable: it cannot be sent at all.
-    """
-    data = encode(value, f"signal {check_name('signal', name)!r}")
-    if len(data) > LARGEST:
-        raise UsageError(
-            f"signal {name!r} takes {len(data):,} bytes, and {LARGEST:,} may be sent: send a segue.File, or an id"
-        )
-    return data
-
-
-LARGEST = 1 << 20
-"""Bytes that a signal or an answer may take."""

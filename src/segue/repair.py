@@ -19,13 +19,11 @@ from segue.core.entries import GOOD, OUTCOMES, Entry, Kind
 from segue.core.lifecycle import Status
 from segue.core.redrive import BEGINNING, NoSuchStep, Past, Redrive, find_step, past, plan
 from segue.errors import CannotRedrive, Conflict, Failure, UnknownRun, UsageError
-from segue.people import LARGEST
-from segue.runtime.default import current
 from segue.runtime.failures import read_failure
 from segue.runtime.ids import checked, child_id, new_id
 from segue.runtime.notes import Note, pack
 from segue.runtime.redrives import Deed, Redriven, pack_deed, pack_redriven, read_redrive
-from segue.sending import cancel_run
+from segue.sending import LARGEST, cancel_run
 from segue.stores.artifacts import Artifacts
 from segue.stores.base import Amend, Fault, NewRun, Query, Row, Store
 from segue.stores.sqlite import SqliteStore
@@ -48,7 +46,11 @@ class Repaired(NamedTuple):
 
 
 async def _store(store: Store | None) -> Store:
-    return (await current()).store if store is None else store
+    if store is not None:
+        return store
+    from segue.runtime.default import current  # an engine takes long to load, and is not needed to look at a store
+
+    return (await current()).store
 
 
 def _deed(by: str, why: str) -> Deed:

@@ -3,13 +3,16 @@
 import secrets
 from typing import Any
 
+from segue.core.branches import SIGNAL
 from segue.core.lifecycle import Status
-from segue.errors import Failure, RunEnded, UnknownRun
-from segue.people import as_signal
+from segue.errors import Failure, RunEnded, UnknownRun, UsageError
+from segue.naming import check_name
 from segue.runtime.redrives import Deed, pack_deed
-from segue.runtime.signals import PREFIX
 from segue.stores.base import Mail, Receipt, Store
 from segue.values import encode
+
+LARGEST = 1 << 20
+"""Bytes that a signal or an answer may take."""
 
 
 async def send_signal(store: Store, run: str, name: str, value: Any, *, once: str | None = None) -> bool:
@@ -21,7 +24,7 @@ async def send_signal(store: Store, run: str, name: str, value: Any, *, once: st
         Unstorable, UsageError: the value cannot be sent.
     """
     own = once if once is not None else secrets.token_hex(16)
-    receipt = await store.send(Mail(run, f"{PREFIX}{name}:{own}", f"{PREFIX}{name}", as_signal(name, value)))
+    receipt = await store.send(Mail(run, f"{SIGNAL}{name}:{own}", f"{SIGNAL}{name}", _as_signal(name, value)))
     if not receipt.ok and receipt.first is None:
         raise _refused(store, run, receipt, f"signal {name!r} was not sent")
     return receipt.ok
@@ -47,3 +50,18 @@ def _refused(store: Store, run: str, receipt: Receipt, what: str) -> Exception:
     if receipt.status is None:
         return UnknownRun(f"no run has the id {run!r} in {store.url}: {what}")
     return RunEnded(f"run {run} has ended already ({receipt.status}): {what}. To see it: segue show {run}")
+
+
+def _as_signal(name: str, value: Any) -> bytes:
+    """The body of the mail that brings a signal.
+
+    Raises:
+        UsageError: the value is too large to be sent; it says what to do instead.
+        Unstorable: it cannot be sent at all.
+    """
+    data = encode(value, f"signal {check_name('signal', name)!r}")
+    if len(data) > LARGEST:
+        raise UsageError(
+            f"signal {name!r} takes {len(data):,} bytes, and {LARGEST:,} may be sent: send a segue.File, or an id"
+        )
+    return data

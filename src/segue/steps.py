@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overlo
 from segue.declared import MISSING, Cached, Declaration, make_spec
 from segue.errors import DeclarationError, UnawaitedCall
 from segue.limits import Breaker, Hedge, Rate
+from segue.naming import check_name
 from segue.outcomes import Outcome
 from segue.policies import Duration, Retry, Timeout
 from segue.runtime.context import HERE, Place
@@ -251,19 +252,6 @@ def _declare(fn: Callable[..., Any], *, name: str | None, declared: Declaration)
     made: Step[Any, Any] = Step(spec, declared)
     add_step(spec, explicit=name is not None)
     return made
-
-
-def check_name(kind: str, name: str) -> str:
-    """The name, if it can be part of an identity.
-
-    Raises:
-        DeclarationError: it cannot.
-    """
-    if not name or len(name) > 100 or not name.isprintable() or any(c in name for c in "/#@") or name != name.strip():
-        raise DeclarationError(
-            f"a {kind}'s name is 1 to 100 printable characters without '/', '#' and '@', not {name!r:.120}"
-        )
-    return name
 
 
 @overload

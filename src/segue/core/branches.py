@@ -75,3 +75,17 @@ def undone_step(step: str) -> str | None:
     if not step.startswith("@undo("):
         return None
     return step.removeprefix("@undo(").rpartition(")/")[0]
+
+
+SIGNAL = "signal:"
+"""What the name of mail begins with that brings a signal."""
+
+
+def signal_step(name: str) -> StepId:
+    """What the entry of a signal is called, when it comes."""
+    return StepId(f"@signal.{name}")
+
+
+def wait_name(name: str) -> str:
+    """What a wait for a signal is called among the steps of its task."""
+    return f"@wait.{name}"

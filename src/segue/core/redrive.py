@@ -59,6 +59,10 @@ class Past(NamedTuple):
     of: str = ""
 
 
+NOTHING = Past([], {}, {})
+"""What counts of a journal that is empty."""
+
+
 class NoSuchStep(LookupError):
     """The run has no step of that name or identity, or several, or cannot go on from it."""
 
@@ -69,6 +73,8 @@ def past(entries: Sequence[Entry], read: Callable[[Entry], Redrive]) -> Past:
     Args:
         read: decodes what an entry of kind ``REDRIVE`` or ``FORKED`` holds.
     """
+    if not entries:
+        return NOTHING
     kept: list[Entry] = []
     edits: dict[str, bytes] = {}
     fresh: dict[str, int] = {}

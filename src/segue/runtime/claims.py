@@ -66,6 +66,8 @@ class Claims:
             return
         limit, heard = min(room, _AT_A_TIME), self._queued
         self.backlog = await self._claim(known, limit, suspects=False) == limit or self._queued > heard
+        if self.backlog and not self.full():
+            engine.nudge()
 
     def full(self) -> bool:
         """Whether there is no room for one more run, those counted that are on their way here."""

@@ -534,6 +534,8 @@ class Engine:
                     self.tell("park", run, reason=parked[0], due=parked[1])
                 del self.runs[run.id]
                 self.flush_soon()
+                if self.claims.backlog:
+                    self.nudge()  # one that is queued may have its place
         if self.execute:
             await self.claims.take(now)
 

@@ -7,11 +7,12 @@ mail there is one. So there is one decision, whatever races or crashes; the run 
 import asyncio
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from segue.core.entries import Kind
 from segue.errors import Failure, SegueError, Unstorable
 from segue.policies import spoken
+from segue.runtime.decisions import Decision, pack_decision, read_decision
 from segue.runtime.ids import short_id
 from segue.runtime.notes import Note
 from segue.runtime.spec import Asking
@@ -27,34 +28,6 @@ AGAIN_AFTER = 0.5
 """Seconds after which a decision that the store did not take is sent again."""
 
 TIMED_OUT = ("builtins.TimeoutError", "builtins.OSError", "builtins.Exception", "builtins.BaseException")
-
-
-class Decision(NamedTuple):
-    """What was decided.
-
-    Attributes:
-        kind: ``answer``; ``nobody`` when the time was up; ``withdrawn`` when the flow no longer wants to know.
-        value: the answer, as plain data.
-        by: who gave it.
-    """
-
-    kind: str
-    value: Any = None
-    by: str = ""
-
-
-def pack_decision(decision: Decision) -> bytes:
-    """The body of the mail that brings it."""
-    return encode(tuple(decision), "the answer")
-
-
-def read_decision(body: bytes) -> Decision:
-    """The decision in such mail. What cannot be read is an answer that fits nothing."""
-    match plain(body):
-        case [str() as kind, value, str() as by]:
-            return Decision(kind, value, by)
-        case other:
-            return Decision("answer", {"unreadable": repr(other)[:200]})
 
 
 class Inquiry:

@@ -16,7 +16,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from zlib import crc32
 
-from segue.core.branches import name_of
+from segue.core.branches import SIGNAL, name_of, signal_step, wait_name
 from segue.core.entries import GOOD, UNASKED, Entry, Kind
 from segue.core.lifecycle import Event, Status, move
 from segue.core.redrive import past
@@ -42,7 +42,7 @@ from segue.runtime.inquiries import Inquiry
 from segue.runtime.loop import FlowTask, RunLoop, Timer
 from segue.runtime.notes import Note, unpack
 from segue.runtime.redrives import read_redrive, why_cancelled
-from segue.runtime.signals import PREFIX, SignalCall, Signals, signal_step, wait_name
+from segue.runtime.signals import SignalCall, Signals
 from segue.runtime.spec import FlowSpec, StepSpec
 from segue.runtime.undoing import Effect, End, Undoing, effect_of, pack_end, read_end
 from segue.stores.artifacts import SPILL
@@ -75,7 +75,7 @@ class Run:
         self.id = row.id
         self.past = past(entries, read_redrive)
         self.tape = Tape(self.past.entries)
-        self.signals = Signals(self.past.entries, self.tape.signals)
+        self._signals: Signals | None = None
         self.inquiries: dict[str, Inquiry] = {}
         """The questions that people have to decide now."""
         self.answers: dict[str, Mail] = {}
@@ -116,6 +116,13 @@ class Run:
         self.error: BaseException | None = None
         self.fallbacks: list[Fallback] = []
         self.creator: Any = None
+
+    @property
+    def signals(self) -> Signals:
+        """Signals that have come, and who waits for some."""
+        if self._signals is None:
+            self._signals = Signals(self.past.entries, self.tape.signals)
+        return self._signals
 
     # Beginning
 
@@ -465,8 +472,8 @@ class Run:
                 self.answers[mail.once] = mail
         elif mail.name == "cancel":
             self.took(mail, self._receive(Kind.CANCEL, StepId("@cancel"), mail.body))
-        elif mail.name.startswith(PREFIX):
-            entry = self._receive(Kind.SIGNAL, signal_step(mail.name.removeprefix(PREFIX)), mail.body)
+        elif mail.name.startswith(SIGNAL):
+            entry = self._receive(Kind.SIGNAL, signal_step(mail.name.removeprefix(SIGNAL)), mail.body)
             self.took(mail, entry)
             self.signals.arrive(entry)
 

@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from segue.core.branches import name_of
+from segue.core.branches import name_of, signal_step
 from segue.core.entries import GOOD, Entry, Kind
 from segue.errors import CorruptRecord, InvalidResult, Unstorable
 from segue.types import StepId
@@ -16,19 +16,6 @@ from segue.values import Codec, as_json, encode, plain
 
 if TYPE_CHECKING:
     from segue.runtime.run import Run
-
-PREFIX = "signal:"
-"""What the name of mail begins with that brings a signal."""
-
-
-def signal_step(name: str) -> StepId:
-    """What the entry of a signal is called."""
-    return StepId(f"@signal.{name}")
-
-
-def wait_name(name: str) -> str:
-    """What a wait for a signal is called among the steps."""
-    return f"@wait.{name}"
 
 
 class Signals:
