@@ -553,7 +553,7 @@ def test_a_run_that_waits_for_a_person_leaves_memory_and_new_code_answers(env: E
     @flow(name="moved")
     async def moved_again() -> str:
         answer = await ask_human("?")
-        await sleep(1)
+        await sleep("1s")
         return await dispatch(f"new {answer}")
 
     env.answer(record, True)

@@ -256,14 +256,14 @@ def test_siblings_that_were_cancelled_run_again_and_those_that_ended_well_do_not
     async def late(n: int) -> int:
         sink("late", n)
         try:
-            await asyncio.sleep(5)
+            await sleep("5s")
         except asyncio.CancelledError:
             pass
         return n
 
     @step
     async def breaks() -> int:
-        await asyncio.sleep(1)
+        await sleep("1s")
         sink("breaks", 0)
         return 1
 

@@ -207,7 +207,7 @@ def test_a_cancelled_run_is_undone_and_so_are_late_results(env: Env) -> None:
     async def deaf(amount: int, card: str = "deaf") -> str:
         do("deaf", amount)
         try:
-            await asyncio.sleep(3)
+            await sleep("3s")
         except asyncio.CancelledError:
             pass
         return f"d{amount}"

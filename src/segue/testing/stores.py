@@ -16,7 +16,20 @@ from zlib import crc32
 from segue.core.entries import Entry, Kind
 from segue.core.lifecycle import LOSSES_ALLOWED, LOSSES_IN_DOUBT, TERMINAL, Status
 from segue.errors import Fenced
-from segue.stores.base import Batch, Change, NewRun, Query, Row, Store
+from segue.stores.base import (
+    Amend,
+    Asked,
+    Batch,
+    Change,
+    Mail,
+    NewRun,
+    Query,
+    Question,
+    Receipt,
+    Row,
+    Store,
+    Took,
+)
 from segue.types import StepId
 
 LEASE = 10.0
@@ -339,6 +352,280 @@ class StorePromises(ABC):
                 await self.write(store, entries=[("a", entry) for entry in entries], worker=worker)
                 await self.dies(store, worker)
             assert (await self.row(store, "a")).status is Status.QUEUED
+
+        self.play(scene)
+
+    # Mail, and who decides
+
+    async def post(self, store: Store, run: str, once: str, name: str = "signal:x", **more: Any) -> Receipt:
+        """Send something."""
+        return await store.send(Mail(run, once, name, b"\x01", **more))
+
+    def question(self, id: str, run: str = "a", **more: Any) -> Question:
+        """A question to put."""
+        return Question(id, run, "flow", "ask", 1, None, self.clock(), None, b"\x81\xa1q\x01")._replace(**more)
+
+    async def ask(self, store: Store, *questions: Question) -> None:
+        """Put questions, each with its entry."""
+        for question in questions:
+            loaded = await store.load(question.run)
+            assert loaded is not None
+            entry = self.entry(len(loaded[1]), Kind.ASKED, "ask")
+            await store.commit("w", Batch([], [(question.run, entry)], [], (), [question]))
+
+    def test_of_mail_of_one_name_the_first_is_kept_and_the_others_are_told(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a", "b")
+            assert (await self.post(store, "a", "event-1")).ok
+            self.clock.now += 5
+            second = await self.post(store, "a", "event-1", "signal:y")
+            assert (second.ok, second.status) == (False, Status.RUNNING)
+            assert second.first is not None
+            assert (second.first.name, second.first.sent) == ("signal:x", self.clock.now - 5)
+            assert (await self.post(store, "b", "event-1")).ok, "another run has names of its own"
+            (mail,) = await store.mail(run="a")
+            assert (mail.run, mail.once, mail.name, mail.body) == ("a", "event-1", "signal:x", b"\x01")
+
+        self.play(scene)
+
+    def test_mail_for_nobody_and_for_a_run_that_has_ended_is_refused(self) -> None:
+        async def scene(store: Store) -> None:
+            assert await self.post(store, "nowhere", "1") == Receipt(False, None)
+            for status in sorted(TERMINAL):
+                await self.running(store, status)
+                await self.write(store, changes=[Change(status, status, result=b"\x01", ended=1.0)])
+                assert await self.post(store, status, "1") == Receipt(False, status)
+                assert await store.mail(run=status) == []
+
+        self.play(scene)
+
+    def test_mail_is_read_in_the_order_in_which_it_came_until_it_is_taken(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a", "b")
+            for n in range(5):
+                await self.post(store, "a" if n % 2 == 0 else "b", f"{n}")
+            found = await store.mail(worker="w")
+            assert [mail.once for mail in found] == ["0", "1", "2", "3", "4"]
+            assert [mail.once for mail in await store.mail(run="a")] == ["0", "2", "4"]
+            took = [Took("a", found[0].number, 0), Took("a", found[2].number, 1)]
+            entries = [("a", self.entry(0, Kind.SIGNAL)), ("a", self.entry(1, Kind.SIGNAL))]
+            await store.commit("w", Batch([], entries, [], (), (), took))
+            assert [mail.once for mail in await store.mail(run="a")] == ["4"]
+            assert await store.mail(worker="another") == []
+
+        self.play(scene)
+
+    def test_mail_is_not_taken_by_a_worker_that_is_fenced(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a")
+            await self.post(store, "a", "1")
+            (mail,) = await store.mail(run="a")
+            await self.dies(store)
+            took = [Took("a", mail.number, 0)]
+            await self.fenced(store.commit("w", Batch([], [("a", self.entry(0, Kind.SIGNAL))], [], (), (), took)))
+            assert await store.mail(run="a") == [mail]
+
+        self.play(scene)
+
+    def test_mail_wakes_a_run_that_is_parked_and_keeps_one_from_parking(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "parked", "late")
+            await self.write(store, changes=[Change("parked", Status.WAITING, "asks", 1e15)])
+            assert await self.claims(store) == []
+            assert (await self.post(store, "parked", "1")).status is Status.WAITING
+            assert await self.claims(store) == ["parked"]
+            await self.post(store, "late", "1")
+            await self.write(store, changes=[Change("late", Status.WAITING, "asks", 1e15)])
+            assert (await self.row(store, "late")).status is Status.QUEUED, "else the wake-up would be lost"
+            (mail,) = await store.mail(run="late")
+            assert await self.claims(store) == ["late"]
+            took = [Took("late", mail.number, None)]
+            await store.commit("w", Batch([], [], [Change("late", Status.WAITING, "asks", 1e15)], (), (), took))
+            assert (await self.row(store, "late")).status is Status.WAITING
+
+        self.play(scene)
+
+    def test_a_run_that_was_never_claimed_ends_by_the_mail_that_says_so(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "parent", "begun")
+            await self.write(store, creates=[self.new("child", parent="parent", due=1e12)])
+            await self.write(store, changes=[Change("parent", Status.WAITING, "waits", 1e15, waits=("child",))])
+            receipt = await store.send(Mail("child", "cancel", "cancel", b"\x01"), unbegun=b"\xa2no")
+            assert receipt == Receipt(True, Status.CANCELLED)
+            row = await self.row(store, "child")
+            assert (row.status, row.result, row.ended) == (Status.CANCELLED, b"\xa2no", self.clock())
+            assert await self.claims(store) == ["parent"], "whoever waited for it is woken"
+            again = await store.send(Mail("child", "cancel", "cancel", b"\x01"), unbegun=b"\xa2no")
+            assert (again.ok, again.status) == (False, Status.CANCELLED)
+            began = await store.send(Mail("begun", "cancel", "cancel", b"\x01"), unbegun=b"\xa2no")
+            assert (began.ok, began.status) == (True, Status.RUNNING)
+
+        self.play(scene)
+
+    def test_only_the_owner_sends_in_the_owners_name(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a")
+            refused = await store.send(Mail("a", "1", "answer", b"\x01"), owner="another")
+            assert (refused.ok, refused.first) == (False, None)
+            assert (await store.send(Mail("a", "1", "answer", b"\x01"), owner="w")).ok
+
+        self.play(scene)
+
+    def test_a_question_is_decided_once(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a")
+            await self.ask(store, self.question("q1", assignee="ada", due=self.clock() + 60))
+            (asked,) = await store.questions(Asked())
+            assert asked == self.question("q1", assignee="ada", due=self.clock() + 60)
+            self.clock.now += 7
+            assert (await self.post(store, "a", "q1", "answer", closes="q1", by="ada")).ok
+            lost = await self.post(store, "a", "q1", "answer", closes="q1", by="bob")
+            assert not lost.ok
+            assert lost.first is not None
+            assert await store.questions(Asked()) == []
+            (decided,) = await store.questions(Asked(open=False))
+            assert (decided.by, decided.decided, decided.decision) == ("ada", self.clock(), b"\x01")
+
+        self.play(scene)
+
+    def test_an_answer_to_a_question_that_is_not_open_is_no_mail(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a", "b")
+            await self.ask(store, self.question("q1"))
+            assert not (await self.post(store, "a", "x", "answer", closes="never-asked")).ok
+            assert not (await self.post(store, "b", "q1", "answer", closes="q1")).ok, "it is another run's question"
+            assert await store.mail(run="a") == await store.mail(run="b") == []
+            assert len(await store.questions(Asked())) == 1
+
+        self.play(scene)
+
+    def test_the_end_of_a_run_withdraws_its_questions(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a", "b")
+            await self.ask(store, self.question("q1"), self.question("q2", run="b"))
+            await self.write(store, changes=[Change("a", Status.FAILED, result=b"\x01", ended=9.0, asked=True)])
+            (left,) = await store.questions(Asked())
+            assert left.id == "q2"
+            (first, _) = await store.questions(Asked(open=False))
+            assert (first.decided, first.by, first.decision) == (9.0, None, None)
+            assert not (await self.post(store, "a", "q1", "answer", closes="q1")).ok
+
+        self.play(scene)
+
+    def test_questions_are_found_oldest_first_by_what_they_are_of(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a", "b")
+            first = [self.question(f"a{n}", assignee="ada" if n % 2 else None) for n in range(4)]
+            await self.ask(store, *first, self.question("b0", run="b", flow="other"))
+            found = [
+                Asked(),
+                Asked(limit=2),
+                Asked(run="b"),
+                Asked(flow="other"),
+                Asked(assignee="ada"),
+                Asked(id="a"),
+                Asked(id="a3"),
+                Asked(id="%"),
+            ]
+            ids = [[question.id for question in await store.questions(which)] for which in found]
+            every = ["a0", "a1", "a2", "a3", "b0"]
+            assert ids == [every, every[:2], ["b0"], ["b0"], ["a1", "a3"], every[:4], ["a3"], []]
+
+        self.play(scene)
+
+    def test_a_question_that_is_put_again_stays_as_it_is(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a")
+            await self.ask(store, self.question("q1"))
+            await self.post(store, "a", "q1", "answer", closes="q1", by="ada")
+            await self.ask(store, self.question("q1", assignee="mallory"))
+            (question,) = await store.questions(Asked(open=False))
+            assert (question.by, question.assignee) == ("ada", None)
+
+        self.play(scene)
+
+    # What people change after an end
+
+    async def failed(self, store: Store, *ids: str, fault: tuple[str | None, str] = ("step", "Error")) -> None:
+        """Runs that failed, with one entry each."""
+        await self.running(store, *ids)
+        for id in ids:
+            end = Change(id, Status.FAILED, result=b"\x01", ended=self.clock(), fault=fault)
+            await self.write(store, entries=[(id, self.entry(0, Kind.ERROR))], changes=[end])
+
+    def test_a_run_that_failed_is_queued_again_if_it_is_still_as_it_was(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.failed(store, "a")
+            amend = Amend("a", Status.FAILED, 1, [self.entry(1, Kind.REDRIVE, "@redrive")], Status.QUEUED)
+            assert not await store.amend(amend._replace(length=0))
+            assert not await store.amend(amend._replace(status=Status.CANCELLED))
+            assert not await store.amend(amend._replace(run="nowhere"))
+            assert (await self.row(store, "a")).status is Status.FAILED
+            assert await store.amend(amend)
+            assert not await store.amend(amend), "somebody was faster"
+            row = await self.row(store, "a")
+            assert (row.status, row.result, row.ended, row.error) == (Status.QUEUED, None, None, None)
+            assert await self.claims(store) == ["a"]
+            loaded = await store.load("a")
+            assert loaded is not None
+            assert [entry.kind for entry in loaded[1]] == [Kind.ERROR, Kind.REDRIVE, Kind.CLAIM]
+
+        self.play(scene)
+
+    def test_what_was_sent_before_an_amendment_is_dealt_with(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a")
+            await self.post(store, "a", "cancel", "cancel")
+            await self.post(store, "a", "1")
+            await self.write(store, changes=[Change("a", Status.CANCELLED, result=b"\x01", ended=1.0)])
+            assert await store.amend(Amend("a", Status.CANCELLED, 0, [self.entry(0)], Status.QUEUED))
+            assert await store.mail(run="a") == []
+            assert (await self.post(store, "a", "cancel", "cancel")).ok, "it may be cancelled again"
+
+        self.play(scene)
+
+    def test_failed_runs_that_are_alike_are_counted_until_someone_deals_with_them(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.failed(store, "a", "b", "c")
+            await self.failed(store, "d", fault=(None, "Other"))
+            await self.running(store, "e")
+            await self.write(store, changes=[Change("e", Status.CANCELLED, result=b"\x01", ended=1.0)])
+            found = [(f.flow, f.step, f.error, f.runs, f.newest) for f in await store.faults()]
+            assert found == [("flow", "step", "Error", 3, "c"), ("flow", None, "Other", 1, "d")]
+            assert await store.faults("another") == []
+            aside = Amend("c", Status.FAILED, 1, [self.entry(1, Kind.DISCARD)], Status.FAILED, "discarded by ada")
+            assert await store.amend(aside)
+            assert [(f.runs, f.newest) for f in await store.faults()] == [(2, "b"), (1, "d")]
+            dead = await store.find(Query(dead=True))
+            assert [row.id for row in dead] == ["d", "b", "a"]
+            assert [row.id for row in await store.find(Query(dead=True, step="step", error="Error"))] == ["b", "a"]
+            row = await self.row(store, "c")
+            assert (row.status, row.reason, row.result) == (Status.FAILED, "discarded by ada", b"\x01")
+
+        self.play(scene)
+
+    def test_a_run_may_be_created_with_the_beginning_of_its_journal(self) -> None:
+        async def scene(store: Store) -> None:
+            entries = [self.entry(0), self.entry(1, Kind.FORKED, "@fork")]
+            assert await store.create(self.new("fork", started=5.0), entries) is None
+            assert await store.create(self.new("fork"), [self.entry(0)]) is not None
+            loaded = await store.load("fork")
+            assert loaded is not None
+            assert (loaded[0].started, loaded[1]) == (5.0, entries)
+            assert await self.claims(store) == ["fork"]
+            assert (await self.row(store, "fork")).started == 5.0
+
+        self.play(scene)
+
+    def test_runs_of_a_dead_worker_are_orphans(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a")
+            await self.write(store, creates=[self.new("b")])
+            assert await store.orphans() == set()
+            self.clock.now += LEASE + 1
+            assert await store.orphans() == {"a"}
+            assert {row.id for row in await store.unfinished(None)} == {"a", "b"}
+            assert [row.id for row in await store.unfinished(None, 1)] == ["a"]
 
         self.play(scene)
 
