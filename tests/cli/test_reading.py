@@ -11,9 +11,10 @@ from segue.cli.tree import draw
 from segue.core.entries import Entry, Kind
 from segue.core.lifecycle import Status
 from segue.errors import Failure, UsageError
-from segue.inspection import as_data, child_id, reason_of, timeline
+from segue.inspection import as_data, reason_of, timeline
 from segue.loading import load_file, split
 from segue.runtime.engine import Told
+from segue.runtime.ids import child_id
 from segue.stores.base import Row
 from segue.types import StepId
 from segue.values import encode
