@@ -21,6 +21,9 @@ demo: $(DEMO)  ## run the StreamFast example; sets up all it needs, no root
 support: $(TEST)  ## run the support router example
 	$(BIN)/segue run examples/support_router
 
+loans: debian-packages $(TEST)  ## run the CrediFlow example
+	$(BIN)/segue run examples/crediflow
+
 test: debian-packages lint  ## format, lint, types, tests (ARGS="-k retry -n auto" goes to pytest)
 	@echo "== tests"
 	@$(BIN)/pytest -q -n auto $(ARGS)
@@ -75,4 +78,4 @@ lock: $(TEST)  ## pin the dependencies again after a change in pyproject.toml (U
 	$(COMPILE) --group uv -o requirements/uv.txt
 	$(COMPILE) --group peers -o requirements/peers.txt
 
-.PHONY: help demo support test test-deep lint format bench bench-peers setup clean debian-packages lock
+.PHONY: help demo support loans test test-deep lint format bench bench-peers setup clean debian-packages lock
