@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from segue import Retry, StepFailed, cached, flow, gather, resource, sleep, step, use
+from segue import Retry, StepFailed, ask_human, cached, flow, gather, resource, sleep, step, use
 from segue.core.entries import Entry, Kind
 from segue.core.lifecycle import Status
 from segue.errors import Failure, UsageError
@@ -341,3 +341,13 @@ def test_in_real_time_a_run_without_news_is_stuck(tmp_path: Path) -> None:
     assert report.ends["stuck"] == 2
     assert report.deaths[0].message == "nothing for 0.5 s"
     assert ordeal(found, target, {"text": "go"}, 2, Faults(seed=1, fail=0.01)).ends["completed"] == 2
+
+
+def test_a_run_that_waits_for_a_person_is_escalated_and_not_stuck() -> None:
+    @flow(name="asks-a-person")
+    async def asks() -> bool:
+        return await ask_human("well?")
+
+    report = experiment(asks, {}, runs=3, faults=Faults(seed=1))
+    assert report.ends["escalated"] == 3, report.ends
+    assert report.ok

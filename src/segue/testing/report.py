@@ -235,7 +235,8 @@ def end_of(facts: Facts, flow: str) -> tuple[End, Place | None]:
         return ("degraded" if row.fallbacks else "completed"), None
     if row.status.terminal:
         return "failed", place_of(facts.ran) if facts.ran is not None else Place(flow, "", str(row.status), "")
-    if row.status is Status.WAITING and row.due > 1e14 and "child" not in (row.reason or "child"):
+    reason = row.reason or "child"
+    if row.status is Status.WAITING and ("to answer question" in reason or (row.due > 1e14 and "child" not in reason)):
         return "escalated", None
     return "stuck", Place(flow, "", "", facts.stuck or row.reason or str(row.status))
 
