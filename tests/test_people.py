@@ -559,3 +559,40 @@ def test_a_run_that_waits_for_a_person_leaves_memory_and_new_code_answers(env: E
     env.answer(record, True)
     assert env.finish(record).result == "sent new True"
     assert moved_again.name == "moved"
+
+
+# What is shown
+
+
+def test_a_long_value_is_shown_and_one_that_is_too_long_is_refused(env: Env) -> None:
+    @flow(name="long")
+    async def long(size: int) -> bool:
+        return await ask_human("all of this?", about="x" * size)
+
+    record = env.run(long, 500_000)
+    (question,) = env.questions()
+    assert len(question.about) == 500_000
+    env.crash_at("before-claim")
+    answer_through_a_crash(env, question, True, by="ada")
+    assert env.finish(record).result is True
+    record = env.run(long, 2_000_000)
+    assert record.error is not None
+    assert "1,048,576 are allowed: show less" in record.error.message
+    assert len(env.questions(open=False)) == 1
+
+
+def test_a_step_with_a_long_input_names_it(env: Env) -> None:
+    @step(fallback=escalate("what is it?"))
+    async def broken(text: str) -> str:
+        raise ConnectionError("no")
+
+    @flow(name="long-input")
+    async def whole(size: int) -> str:
+        return await broken("y" * size)
+
+    for size in (70_000, 400_000):
+        record = env.run(whole, size)
+        (question,) = env.questions(record)
+        assert question.shown["input"].endswith(f"bytes: segue show {record.id} --step broken")
+        env.answer(record, {"edit": "z"})
+        assert env.record(record).result == "z"

@@ -98,21 +98,30 @@ async def _resume(engine: "Engine") -> int:
 
 
 async def _carry_on(engine: "Engine", view: "View", stop: "Stop", notes: list[str]) -> int:
-    roots = {row.id for row in await _unfinished(engine) if _ours(engine, row) and row.parent is None}
+    roots = {row.id for row in await _open(engine) if _ours(engine, row) and row.parent is None}
     told: set[str] = set()
     while True:
-        rows = await _unfinished(engine)
-        ours = {row.id: row for row in rows if _ours(engine, row)}
-        roots |= {row.id for row in ours.values() if row.parent is None}
-        if not any(_active(row, engine.clock()) for row in ours.values()):
+        ours = [row for row in await _busy(engine) if _ours(engine, row)]
+        roots |= {row.id for row in ours if row.parent is None}
+        if not any(_active(row, engine.clock()) for row in ours):
             break
-        _tell_elsewhere(engine, ours.values(), told)
+        _tell_elsewhere(engine, ours, told)
         if await stop.wait(0.2):
-            notes.append(f"{len(ours)} unfinished run{'s' * (len(ours) != 1)} handed back. To go on: segue resume")
+            left = len([row for row in await _open(engine) if _ours(engine, row)])
+            notes.append(f"{left} unfinished run{'s' * (left != 1)} handed back. To go on: segue resume")
             return 128 + stop.signal
         while engine.runs and not await stop.wait(0.1):
             pass
-    return await _summary(engine, roots, rows, notes)
+    return await _summary(engine, roots, await _open(engine), notes)
+
+
+async def _busy(engine: "Engine") -> "list[Row]":
+    """Runs that may go on without anything from outside. Those that wait for people may be very many."""
+    from segue.core.lifecycle import Status
+    from segue.stores.base import Query
+
+    queued = await engine.store.find(Query(status=(Status.QUEUED, Status.RUNNING), limit=10_000))
+    return queued + await engine.store.unfinished(engine.flows, 100)
 
 
 def _tell_elsewhere(engine: "Engine", rows: "Iterable[Row]", told: set[str]) -> None:
@@ -125,7 +134,7 @@ def _tell_elsewhere(engine: "Engine", rows: "Iterable[Row]", told: set[str]) -> 
             say(f"segue: worker {row.worker} executes run {row.id}; waiting for it, or for its lease to lapse")
 
 
-async def _unfinished(engine: "Engine") -> "list[Row]":
+async def _open(engine: "Engine") -> "list[Row]":
     from segue.cli.archive import EVERY
     from segue.core.lifecycle import Status
     from segue.stores.base import Query

@@ -220,7 +220,10 @@ class Call:
             self.rung_began = self.started
             self.began = self.began or self.started
         if self.spec.human and (asking := self.spec.rungs[self.rung].ask) is not None:
-            self._ask(asking)
+            if len(self.input) > SPILL:
+                self._in_task(self._ask_at_length(asking))
+            else:
+                self._ask(asking)
             return
         self._in_task(self._body(self.attempt) if self.rung == 0 else self._other_body(self.attempt))
         if self.spec.bounded and not self.spec.instant[self.rung]:
@@ -574,6 +577,12 @@ class Call:
         except Unstorable as error:  # what is to be shown: nobody can be asked then
             self.inquiry = None
             self.leave_rung(failure_of(error))
+
+    async def _ask_at_length(self, asking: Asking) -> None:
+        """Ask about what leaves the journal."""
+        await self._spilled(self.input)
+        if not self.over:
+            self._ask(asking)
 
     def end_with(self, data: bytes, value: Any, note: Note) -> None:
         """A person has given the result."""

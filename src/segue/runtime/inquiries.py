@@ -27,6 +27,12 @@ log = logging.getLogger("segue")
 AGAIN_AFTER = 0.5
 """Seconds after which a decision that the store did not take is sent again."""
 
+LARGEST = 1 << 20
+"""Bytes that may be shown with a question."""
+
+LONG = 64 << 10
+"""An input of more bytes is not shown with the question of a step, but named."""
+
 TIMED_OUT = ("builtins.TimeoutError", "builtins.OSError", "builtins.Exception", "builtins.BaseException")
 
 
@@ -55,7 +61,10 @@ class Inquiry:
             self.id = str(plain(recorded[0].output))
             asked, last = recorded[0].ended, recorded[-1].ended
         else:
-            body = encode(self._shown(), f"what {call.spec.name!r} shows to a person")
+            what = f"what {call.spec.name!r} shows to a person"
+            body = encode(self._shown(), what)
+            if len(body) > LARGEST:
+                raise Unstorable(what, "$", f"it takes {len(body):,} bytes, and {LARGEST:,} are allowed: show less")
             key = f"{run.id}\0{call.step}\0{call.attempt}\0{run.past.redrives}\0".encode()
             self.id = short_id(hashlib.blake2b(key + body, digest_size=8).digest())
             asked = last = self._note_asked()
@@ -90,7 +99,10 @@ class Inquiry:
         if asking.own:
             return shown
         failure = call.refusal
-        shown |= {"step": call.spec.name, "input": plain(call.input), "failure": str(failure) if failure else ""}
+        input = plain(call.input)
+        if len(call.input) > LONG:
+            input = f"{len(call.input):,} bytes: segue show {call.run.id} --step {call.spec.name}"
+        shown |= {"step": call.spec.name, "input": input, "failure": str(failure) if failure else ""}
         actions = ["retry", "reject"]
         if failure is not None and failure.raw:
             shown["raw"] = failure.raw
