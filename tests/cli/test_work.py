@@ -2,6 +2,8 @@
 
 import signal
 
+from tests.reliability.looking import connected
+
 from .conftest import Project, until_said
 
 
@@ -109,3 +111,29 @@ def test_resume_waits_for_what_another_worker_executes(project: Project) -> None
     worker.send_signal(signal.SIGTERM)
     assert resume.wait(30) == 0
     assert worker.wait(30) == 0
+
+
+def test_a_worker_keeps_to_the_retention_of_its_project(project: Project) -> None:
+    project.write("segue.toml", 'flows = ["app.py"]\n[retention]\nolder_than = "30d"\nevery = "1s"\n')
+    assert project.segue("run", "app.py:good", "--input", '{"n": 1}', "--id", "old").code == 0
+    assert project.segue("run", "app.py:bad", "--input", "1", "--id", "kept").code == 1
+    with connected(project.folder / ".segue" / "segue.db") as db:
+        db.execute("update runs set created = created - 31 * 86400, ended = ended - 31 * 86400")
+    worker = project.start("worker")
+    until_said(worker, "executes")
+    while {run["id"] for run in project.segue("runs", "--json").json} & {"old"}:
+        assert worker.poll() is None
+    worker.terminate()
+    assert worker.wait(30) == 0
+    assert [run["id"] for run in project.segue("runs", "--json").json] == ["kept"], "a dead letter stays"
+
+
+def test_a_retention_that_cannot_be_is_refused_by_name(project: Project) -> None:
+    for table, said in (
+        ('older_than = "soon"', "not a duration"),
+        ('every = "1h"', "needs older_than"),
+        ("x = 1", "x"),
+    ):
+        project.write("segue.toml", f'flows = ["app.py"]\n[retention]\n{table}\n')
+        done = project.segue("worker")
+        assert (done.code, said in done.err, "[retention]" in done.err) == (2, True, True), done.err

@@ -8,10 +8,13 @@ import click
 
 from segue.cli.chaos import chaos
 from segue.cli.dead import dead
+from segue.cli.diff import diff
 from segue.cli.doctor import doctor
 from segue.cli.graph import graph
 from segue.cli.inbox import inbox
 from segue.cli.mend import cancel, discard, fork, redrive, signal
+from segue.cli.prune import prune
+from segue.cli.replay import replay
 from segue.cli.run import run
 from segue.cli.runs import runs
 from segue.cli.show import show
@@ -42,8 +45,8 @@ def cli() -> None:
 
 
 RUNNING = (run, resume, worker, graph, chaos)
-LOOKING = (runs, show, inbox, dead, doctor)
-MENDING = (cancel, signal, redrive, discard, fork)
+LOOKING = (runs, show, inbox, dead, diff, replay, doctor)
+MENDING = (cancel, signal, redrive, discard, fork, prune)
 for command in (*RUNNING, *LOOKING, *MENDING):
     cli.add_command(command)
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from segue.cli.session import Stop
     from segue.cli.view import View
+    from segue.retention import Retention
     from segue.runtime.engine import Engine
     from segue.stores.base import Row
 
@@ -70,13 +71,36 @@ async def _work(engine: "Engine") -> int:
     from segue.cli.text import say
     from segue.cli.view import LineView
 
+    retention = _retention()
     async with watched(engine, LineView(steps=False)) as stop:
+        if retention is not None:
+            engine.spawn(retention.keep(engine.store))
         say(f"segue: worker {engine.worker} executes {', '.join(sorted(engine.flows or ()))} from {engine.store.url}")
         await stop.wait()
         unfinished = len(engine.runs)
     if unfinished:
         say(f"segue: {unfinished} run{'s' * (unfinished > 1)} handed back")
     return 0
+
+
+def _retention() -> "Retention | None":
+    """How long this project keeps runs that have ended, if it says so.
+
+    Raises:
+        DeclarationError: it says something that cannot be.
+    """
+    from segue.errors import DeclarationError
+    from segue.runtime.settings import project_root, read
+
+    settings = read(project_root())
+    if settings.retention is None:
+        return None
+    from segue.retention import Retention
+
+    try:
+        return Retention.read(settings.retention)
+    except (DeclarationError, TypeError) as error:
+        raise DeclarationError(f"{settings.folder}: [retention]: {error}") from None
 
 
 # Until nothing is left

@@ -22,6 +22,7 @@ class Settings:
         flows: modules or files whose flows a worker runs.
         report: ``"report.py:function"``, called with a completed run's result by ``segue run``.
         input: what ``segue run`` gives the main flow when nothing else is given.
+        retention: how long ``segue worker`` keeps runs that have ended: see ``segue.retention``.
     """
 
     folder: Path
@@ -30,6 +31,7 @@ class Settings:
     flows: tuple[str, ...] = ()
     report: str | None = None
     input: dict[str, Any] = field(default_factory=dict[str, Any])
+    retention: dict[str, Any] | None = None
 
 
 _TEXT = ("store", "main", "report")
@@ -66,7 +68,7 @@ def read(folder: Path) -> Settings:
 
 
 def _checked(folder: Path, file: Path, table: dict[str, Any]) -> Settings:
-    known = (*_TEXT, "flows", "input")
+    known = (*_TEXT, "flows", "input", "retention")
     problems = [f"{key!r} is not a setting; there are {', '.join(known)}" for key in table if key not in known]
     problems += [f"{key!r} is text, not {table[key]!r}" for key in _TEXT if not isinstance(table.get(key, ""), str)]
     flows: Any = table.get("flows", [])
@@ -74,10 +76,14 @@ def _checked(folder: Path, file: Path, table: dict[str, Any]) -> Settings:
         problems.append(f"'flows' is a list of modules or files, not {flows!r}")
     if not isinstance(table.get("input", {}), dict):
         problems.append("'input' is a table of the flow's parameters")
+    retention = table.get("retention")
+    if not isinstance(retention, dict | None):
+        problems.append("'retention' is a table: older_than, every, status")
     if problems:
         raise DeclarationError(f"{file}: " + "; ".join(problems))
     main, report, store = table.get("main"), table.get("report"), table.get("store")
-    return Settings(folder, store, main, tuple(cast("list[str]", flows)), report, table.get("input", {}))
+    flows = tuple(cast("list[str]", flows))
+    return Settings(folder, store, main, flows, report, table.get("input", {}), cast("Any", retention))
 
 
 def default_store(start: Path | None = None) -> str:
