@@ -26,6 +26,7 @@ from segue import (
     wait,
 )
 from segue.core.entries import Kind
+from segue.runtime import lease
 from segue.runtime.registry import FLOWS
 
 from .stage import asynchronous, stage
@@ -817,3 +818,56 @@ async def test_a_flow_takes_no_more_runs_than_may_wait_and_says_so() -> None:
 def test_a_limit_of_waiting_runs_that_cannot_be_is_refused(most: Any) -> None:
     with pytest.raises(DeclarationError, match="max_queued is 1 or more"):
         flow(name=f"limited {most}", max_queued=most)(popular.fn)
+
+
+# What a resumed run is not to be blamed for
+
+
+@asynchronous
+async def test_a_parameter_that_was_renamed_ends_the_run_by_name() -> None:
+    @flow(name="renamed")
+    async def before(number: int) -> int:
+        return number
+
+    async with stage(execute=False) as s:
+        handle = await before.options(id="main").start(7)
+
+        @flow(name="renamed")
+        async def after(count: int) -> int:
+            return count
+
+        s.engine.execute = True
+        s.engine.nudge()
+        with pytest.raises(RunFailed, match="unexpected keyword argument 'number'"):
+            await handle.result()
+        assert after.name == "renamed"
+
+
+@asynchronous
+async def test_a_flows_body_asks_no_engine() -> None:
+    @flow(name="asks-itself")
+    async def asks() -> str:
+        return (await asks.handle("main")).id
+
+    async with stage() as s:
+        with pytest.raises(RunFailed, match="a flow's body cannot ask an engine for runs"):
+            await s.play(asks)
+
+
+@asynchronous
+async def test_a_long_record_is_no_flow_that_never_awaits(monkeypatch: pytest.MonkeyPatch) -> None:
+    @step
+    async def one(n: int) -> int:
+        return n
+
+    @flow(name="many-steps")
+    async def many() -> int:
+        total = 0
+        for n in range(3000):
+            total += await one(n)
+        return total
+
+    async with stage() as s:
+        expected = await s.play(many)
+        monkeypatch.setattr(lease, "PATIENCE", 0.02)
+        assert await s.again(many) == expected

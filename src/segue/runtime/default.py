@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from segue.errors import UsageError
+from segue.errors import NotInFlow, UsageError
 from segue.runtime import engine as engines
 from segue.runtime.call import Call
 from segue.runtime.context import HERE
@@ -46,6 +46,11 @@ async def current() -> Engine:
         )
     if isinstance(here, Call):
         return here.run.engine
+    if here is not None and here.in_flow:
+        raise NotInFlow(
+            "a flow's body cannot ask an engine for runs, or questions: it would ask again at every replay, and be "
+            "told something else. Ask in a step"
+        )
     if (engine := entered()) is not None:
         return engine
     if _implicit is not None and _implicit.is_open:

@@ -50,7 +50,7 @@ class Stopwatch:
     def stop(self) -> bool:
         """It has given the loop back. True: an error was thrown into it meanwhile."""
         since, self._since = self._since, None
-        if since is None or time.monotonic() - since < PATIENCE / 2:
+        if not self._thrown and (since is None or time.monotonic() - since < PATIENCE / 2):
             return False  # too early for the other thread to have thrown anything
         with self._lock:
             thrown, self._thrown = self._thrown, False

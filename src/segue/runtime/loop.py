@@ -20,6 +20,7 @@ from typing import Any, NoReturn, Protocol
 
 from segue.errors import NotInFlow
 from segue.runtime.context import HERE, Place, place
+from segue.runtime.lease import NeverAwaits
 
 
 class Owner(Protocol):
@@ -128,7 +129,7 @@ class Soon:
     def _run(self) -> None:
         try:
             self._context.run(self._callback, *self._args)
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, NeverAwaits):
             raise
         except BaseException as error:
             self._loop.call_exception_handler({"message": f"{self._callback!r} failed", "exception": error})

@@ -185,7 +185,7 @@ class _Watch(Stopwatch):
 
 def _rehearsed(spec: FlowSpec, row: Row, entries: Sequence[Entry], artifacts: Artifacts, watch: _Watch) -> Rehearsal:
     try:
-        run = _Rehearsed(_Stage(_ReadOnly(artifacts.root), _last(row, entries)), spec, row, list(entries), watch)
+        run = _Rehearsed(_Stage(_ReadOnly(artifacts.root), _last(row, entries), watch), spec, row, list(entries), watch)
         try:
             run.play()
         finally:
@@ -226,8 +226,8 @@ class _Stage:
     ambient: Any = None
     """The loop that runs beside: none does in a rehearsal's thread."""
 
-    def __init__(self, artifacts: Artifacts, now: float) -> None:
-        self.artifacts, self._now = artifacts, now
+    def __init__(self, artifacts: Artifacts, now: float, watch: Stopwatch) -> None:
+        self.artifacts, self._now, self.watch = artifacts, now, watch
         self.watchers: list[Any] = []
         self.journal = self
 
@@ -348,8 +348,6 @@ class _Rehearsed(Run):
             self._met.add(step)
             recorded = self.tape.recorded_input(step)
             super()._look_up(asked, input, same)
-            if asked.recorded:
-                self._watch.start()  # it gets on, however long the record is
             if recorded is not None and self.tape.recorded_input(step) is None:  # it was forgotten, to run again
                 before = self.engine.artifacts.fetch(recorded) or b""
                 said = f"{_spoken(step)} would run again: it is asked for with {show(input)}, and was recorded with "

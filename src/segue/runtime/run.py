@@ -39,6 +39,7 @@ from segue.runtime.context import HERE, Place
 from segue.runtime.failures import blamed, failure_of
 from segue.runtime.ids import child_id
 from segue.runtime.inquiries import Inquiry
+from segue.runtime.lease import NeverAwaits
 from segue.runtime.loop import FlowTask, RunLoop, Timer
 from segue.runtime.notes import Note, unpack
 from segue.runtime.redrives import read_redrive, why_cancelled
@@ -135,7 +136,11 @@ class Run:
             return
         context = copy_context()
         context.run(HERE.set, self.root)
-        coro = self._guarded(args, kwargs) if self.row.timeout is not None else self.spec.fn(*args, **kwargs)
+        try:
+            coro = self._guarded(args, kwargs) if self.row.timeout is not None else self.spec.fn(*args, **kwargs)
+        except TypeError as error:  # its parameters have changed since
+            self._finish(Status.FAILED, error)
+            return
         self._main = task = FlowTask(coro, loop=self.loop, context=context)
         self.adopt(task)
 
@@ -358,6 +363,9 @@ class Run:
             self._turn()
         except (KeyboardInterrupt, SystemExit) as error:
             self._finish(Status.FAILED, error)
+        except NeverAwaits as error:
+            self._begin_to_end(Status.FAILED, error)
+            self.wake()
         finally:
             self.loop.leave()
         if self._result is None and not self._closed:
@@ -383,6 +391,8 @@ class Run:
                     return
                 continue  # what the run did is undone first
             loop.now = entry.ended
+            if tape.replaying:  # a long record takes long to hand over; what is watched is the time between two awaits
+                self.engine.watch.start()
             if entry.kind in UNASKED:
                 self._overrule(entry)
                 continue
@@ -662,7 +672,7 @@ class Run:
             entered = self.loop.enter()
             try:
                 self.loop.drain()
-            except (KeyboardInterrupt, SystemExit):
+            except (KeyboardInterrupt, SystemExit, NeverAwaits):
                 continue
             finally:
                 if entered:
