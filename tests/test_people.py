@@ -2,9 +2,10 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+from msgspec import Meta
 
 from segue import (
     AlreadyDecided,
@@ -21,6 +22,7 @@ from segue import (
     sleep,
     step,
 )
+from segue.cli.inbox import read_answer
 from segue.core.entries import Kind
 from segue.inbox import Question
 from segue.testing import Env
@@ -596,3 +598,35 @@ def test_a_step_with_a_long_input_names_it(env: Env) -> None:
         assert question.shown["input"].endswith(f"bytes: segue show {record.id} --step broken")
         env.answer(record, {"edit": "z"})
         assert env.record(record).result == "z"
+
+
+def test_a_step_that_gives_an_object_can_be_edited_and_is_held_to_it(env: Env) -> None:
+    @step(fallback=escalate("?"))
+    async def plan() -> Plan:
+        raise ConnectionError("no")
+
+    @flow(name="planned")
+    async def planned() -> list[str]:
+        return (await plan()).stops
+
+    record = env.run(planned)
+    (question,) = env.questions()
+    assert "{edit: {stops: a list of text, hours?: a number}}" in question.wanted
+    with pytest.raises(InvalidAnswer):
+        env.answer(record, {"edit": {"stops": "many"}})
+    assert read_answer(question, '{"edit": {"stops": ["a"]}}') == {"edit": {"stops": ["a"]}}
+    assert read_answer(question, "retry") == read_answer(question, '"retry"') == "retry"
+    env.answer(record, {"edit": {"stops": ["a"]}})
+    assert env.record(record).result == ["a"]
+
+
+def test_bounds_are_told(env: Env) -> None:
+    @flow(name="bounded")
+    async def bounded() -> int:
+        return await ask_human("how many?", answer=Annotated[int, Meta(ge=1, le=9)])  # type: ignore[arg-type]
+
+    record = env.run(bounded)
+    with pytest.raises(InvalidAnswer, match=r"a whole number \(at least 1, at most 9\)"):
+        env.answer(record, 10)
+    env.answer(record, 9)
+    assert env.record(record).result == 9

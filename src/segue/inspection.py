@@ -381,6 +381,13 @@ def reason_of(row: Row, now: float, flows: Collection[str] | None = None) -> str
     return None
 
 
+def until_of(row: Row) -> float | None:
+    """Until when a parked run waits at most, if it does not wait for a person: their time is in the inbox."""
+    if row.status is not Status.WAITING or row.due > 1e14 or "to answer question" in (row.reason or ""):
+        return None
+    return row.due
+
+
 def as_data(record: RunRecord) -> dict[str, Any]:
     """The run as plain data: what ``segue show --json`` prints. Timers are left out; they are no steps."""
     return {

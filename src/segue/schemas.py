@@ -50,6 +50,22 @@ def misfits(schema: Schema, value: Any, most: int = 5) -> list[str]:
         return [f"at $, {error}"]
 
 
+def one_of(words: list[str], **objects: Schema) -> Schema:
+    """The schema of one of these words, or of an object with one of these keys and a value of its schema.
+
+    >>> misfits(one_of(["retry"], edit={"type": "integer"}), {"edit": 3})
+    []
+    """
+    definitions: Schema = {}
+    forms: list[Schema] = [{"enum": words}]
+    for key, schema in objects.items():
+        value = dict(schema)
+        definitions |= value.pop("$defs", {})  # what refers to them does so from the root
+        form = {"type": "object", "properties": {key: value}, "required": [key], "additionalProperties": False}
+        forms.append(form)
+    return {"anyOf": forms, "$defs": definitions} if definitions else {"anyOf": forms}
+
+
 def _path(parts: list[Any]) -> str:
     return "$" + "".join(f".{part}" if isinstance(part, str) else f"[{part}]" for part in parts)
 
@@ -77,4 +93,10 @@ def spelled(schema: Schema) -> str:
         items = cast("Schema | None", schema.get("items"))
         return f"a list of {spelled({**items, **defs})}" if items else "a list"
     words = {"boolean": "true or false", "string": "text", "number": "a number", "integer": "a whole number"}
-    return words.get(str(kind), "null" if kind == "null" else "anything")
+    return words.get(str(kind), "null" if kind == "null" else "anything") + _bounds(schema)
+
+
+def _bounds(schema: Schema) -> str:
+    names = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "above", "exclusiveMaximum": "below"}
+    found = [f"{words} {schema[name]:g}" for name, words in names.items() if isinstance(schema.get(name), int | float)]
+    return f" ({', '.join(found)})" if found else ""

@@ -132,16 +132,19 @@ def read_answer(question: "Question", given: str) -> Any:
     from segue.errors import UsageError
     from segue.schemas import misfits
 
-    if not given.startswith("@") and given not in ("", "-"):
-        if not misfits(question.schema, given) and question.schema:
-            return given  # a choice, or text
-        short = {"yes": True, "y": True, "no": False, "n": False}
-        if question.schema == {"type": "boolean"} and given.lower() in short:
-            return short[given.lower()]
+    short = {"yes": True, "y": True, "no": False, "n": False}
+    if question.schema == {"type": "boolean"} and given.lower() in short:
+        return short[given.lower()]
+    plain_text = bool(question.schema) and given not in ("", "-") and not given.startswith("@")
     try:
-        return parse(read_input(given, "--value"), "--value")
+        value = parse(read_input(given, "--value"), "--value")
     except UsageError as error:
+        if plain_text and not misfits(question.schema, given):
+            return given  # a choice, or text
         raise UsageError(f"{error}. The answer has to be {question.wanted}") from None
+    if plain_text and misfits(question.schema, value) and not misfits(question.schema, given):
+        return given  # text that happens to be JSON, such as a number
+    return value
 
 
 def as_data(question: "Question") -> dict[str, Any]:

@@ -217,6 +217,7 @@ async def _asleep(engine: "Engine", id: str) -> str | None:
     """What the run waits for, if nothing happens in it now, nor in the runs that it waits for."""
     from segue.cli.archive import EVERY
     from segue.cli.text import clock
+    from segue.inspection import until_of
     from segue.stores.base import Query
 
     row, now = await engine.row(id), engine.clock()
@@ -231,7 +232,8 @@ async def _asleep(engine: "Engine", id: str) -> str | None:
             if (deeper := await _asleep(engine, child.id)) is None:
                 return None
             reason = f"{row.reason}; run {child.id}: {deeper}"
-    return f"{reason}, until {clock(row.due)}" if row.due < 1e14 else reason
+    until = until_of(row)
+    return reason if until is None else f"{reason}, until {clock(until)}"
 
 
 def _handed_back(task: Task, ticket: "Ticket", view: "View") -> str:

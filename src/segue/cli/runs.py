@@ -53,13 +53,13 @@ async def _list(flow: str | None, status: tuple[str, ...], limit: int, as_json: 
 
 
 def _described(row: "Row", store: "Archive", orphans: set[str]) -> dict[str, Any]:
-    from segue.inspection import reason_of
+    from segue.inspection import reason_of, until_of
 
     reason = "its worker died; to go on: segue resume" if row.id in orphans else reason_of(row, store.now())
-    if row.status == "waiting" and row.due < 1e14:
+    if (until := until_of(row)) is not None:
         from segue.cli.text import clock
 
-        reason = f"{reason}, until {clock(row.due)}"
+        reason = f"{reason}, until {clock(until)}"
     return {
         "id": row.id,
         "flow": row.flow,

@@ -127,7 +127,7 @@ class _Page:
 
         from segue.cli.look import STATUS_STYLES, symbol
         from segue.cli.text import clock, duration, one_line
-        from segue.inspection import reason_of
+        from segue.inspection import reason_of, until_of
 
         row = self.record.row
         title = Text(f"{symbol(row.status)} ", style=STATUS_STYLES[row.status])
@@ -140,7 +140,7 @@ class _Page:
         reason = self.trouble or reason_of(row, self.now)
         facts = [
             reason or "",
-            f"until {clock(row.due)}" if row.status == "waiting" and row.due < 1e14 else "",
+            f"until {clock(until)}" if (until := until_of(row)) is not None else "",
             f"started {clock(self.began)}" if row.started else f"created {clock(row.created)}",
             f"version {row.version}" if row.version else "",
             f"child of {row.parent}" if row.parent else "",

@@ -193,10 +193,10 @@ async def _summary(engine: "Engine", roots: set[str], rows: "list[Row]", notes: 
 
 def _why(engine: "Engine", row: "Row") -> str:
     from segue.cli.text import clock
-    from segue.inspection import reason_of
+    from segue.inspection import reason_of, until_of
 
     if not _ours(engine, row):
         return f"is {row.status}, and its flow is in none of these targets: name its file or module too"
     reason = reason_of(row, engine.clock(), engine.flows) or "runs elsewhere"
-    until = f", until {clock(row.due)}" if row.status == "waiting" and row.due < 1e14 else ""
-    return f"is {row.status}: {reason}{until}"
+    until = until_of(row)
+    return f"is {row.status}: {reason}" + (f", until {clock(until)}" if until is not None else "")

@@ -16,6 +16,7 @@ from segue.runtime.decisions import Decision, pack_decision, read_decision
 from segue.runtime.ids import short_id
 from segue.runtime.notes import Note
 from segue.runtime.spec import Asking
+from segue.schemas import one_of
 from segue.stores.base import Mail, Question
 from segue.values import as_json, encode, plain
 
@@ -108,10 +109,7 @@ class Inquiry:
             shown["raw"] = failure.raw
             if self._accepted(failure.raw) is not None:
                 actions.insert(1, "accept")
-        edit = {"type": "object", "properties": {"edit": call.spec.schema}, "required": ["edit"]}
-        reject = {"type": "object", "properties": {"reject": {"type": "string"}}, "required": ["reject"]}
-        closed = {"additionalProperties": False}
-        return shown | {"choices": actions, "schema": {"anyOf": [{"enum": actions}, edit | closed, reject | closed]}}
+        return shown | {"choices": actions, "schema": one_of(actions, edit=call.spec.schema, reject={"type": "string"})}
 
     # Time
 
