@@ -1,0 +1,1 @@
+"""The models of CrediFlow, and what stands in for its applicants. Nothing in here knows of Segue's flows."""
