@@ -19,12 +19,7 @@ from benchmarks import million
 
 from .conftest import Done, Project
 
-COMMAND = [
-    sys.executable,
-    "-c",
-    "from segue.cli import cli, main; from segue.cli.prune import prune; cli.add_command(prune); main()",
-    "prune",
-]
+COMMAND = [sys.executable, "-m", "segue", "prune"]
 DAY = 86_400.0
 
 
