@@ -630,3 +630,15 @@ def test_bounds_are_told(env: Env) -> None:
         env.answer(record, 10)
     env.answer(record, 9)
     assert env.record(record).result == 9
+
+
+def test_a_misspelt_key_is_no_answer(env: Env) -> None:
+    @flow(name="spelled")
+    async def spelled() -> float:
+        return (await ask_human("?", answer=Plan)).hours
+
+    record = env.run(spelled)
+    with pytest.raises(InvalidAnswer, match="huors"):
+        env.answer(record, {"stops": [], "huors": 3})
+    env.answer(record, {"stops": [], "hours": 3})
+    assert env.record(record).result == 3

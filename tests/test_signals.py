@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from segue import InvalidResult, RunEnded, UsageError, flow, gather, sleep, step, wait_for
+from segue import RunEnded, UsageError, flow, gather, sleep, step, wait_for
 from segue.testing import Env
 
 
@@ -85,19 +85,21 @@ def test_a_wait_may_run_out_and_the_signal_is_there_for_the_next(env: Env) -> No
     assert env.record(again).result == "in time"
 
 
-def test_a_signal_of_the_wrong_type_is_told_and_used_up(env: Env) -> None:
+def test_a_signal_of_the_wrong_type_is_refused_and_the_wait_goes_on(env: Env) -> None:
     @flow(name="strict")
-    async def strict() -> str:
-        try:
-            await wait_for("n", int)
-        except InvalidResult as error:
-            return f"{error.raw} / {await wait_for('n', int)}"
-        return "?"
+    async def strict() -> list[int]:
+        return [await wait_for("n", int), await wait_for("n", int)]
 
     record = env.run(strict)
     env.send(record, "n", "seven")
+    assert env.finish(record).status == "waiting"
     env.send(record, "n", 7)
-    assert env.record(record).result == '"seven" / 7'
+    env.send(record, "n", None)
+    env.send(record, "n", 8)
+    record = env.record(record)
+    assert record.result == [7, 8]
+    (refused,) = record.steps[0].failures
+    assert (refused.type, refused.raw) == ("InvalidResult", '"seven"')
 
 
 @pytest.mark.parametrize("entry", range(1, 9))

@@ -33,7 +33,7 @@ class Limit:
         self._limit = limit
         self._timeout = asyncio.timeout(limit)
         self._place: Place | None = None
-        self._before: float | None = None
+        self._before: tuple[float | None, int] = None, -1
 
     def expired(self) -> bool:
         """Whether the time is up."""
@@ -44,15 +44,16 @@ class Limit:
         self._place = here = place()
         if here is not None and self._limit is not None:
             until = here.run.loop.now + self._limit
-            self._before = here.deadline
-            here.deadline = until if here.deadline is None else min(here.deadline, until)
+            self._before = here.deadline, here.since
+            if here.deadline is None or until < here.deadline:
+                here.deadline, here.since = until, here.run.at
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         if self._place is not None and self._limit is not None:
-            self._place.deadline = self._before
+            self._place.deadline, self._place.since = self._before
         return await self._timeout.__aexit__(kind, error, trace)
 
 

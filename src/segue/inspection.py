@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from segue.core.branches import name_of, undone_step
 from segue.core.entries import OUTCOMES, Entry, Kind
@@ -159,7 +159,7 @@ def timeline(row: Row, entries: Sequence[Entry], children: Sequence[Row] = (), f
             drafts.setdefault(entry.step, _Draft(entry.step)).add(entry, read)
     for step, edit in counting.edits.items():
         if step in drafts:
-            drafts[step].input, drafts[step].edited = edit, True
+            drafts[step].edit = edit
     for child in children:
         _adopt(row.id, child, drafts, counting.fresh)
     if row.status.terminal or row.status is Status.QUEUED:
@@ -276,7 +276,7 @@ class _Draft:
     note: Note = PLAIN
     asked: list[str] = field(default_factory=list[str])
     reversible: bool = False
-    edited: bool = False
+    edit: bytes | None = None
 
     def add(self, entry: Entry, read: _Reader) -> None:
         self.input = self.input if entry.input is None else entry.input
@@ -326,6 +326,14 @@ class _Draft:
                 self.attempts[number] = AttemptRecord(number, attempt.started, max(at, attempt.started), "lost")
                 self.status = "lost"
 
+    def _input(self, read: _Reader) -> Any:
+        """What the step ran with: what the flow gave it, with what a person has put over it."""
+        given: Any = read.data(self.input)
+        if self.edit is None:
+            return given
+        before = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+        return {**before, **plain(self.edit)}
+
     def record(self, read: _Reader) -> StepRecord:
         attempts = tuple(self.attempts[number] for number in sorted(self.attempts))
         output = read.data(self.output)
@@ -338,7 +346,7 @@ class _Draft:
             self.kind,
             self.status,
             attempts,
-            read.data(self.input),
+            self._input(read),
             output,
             self.error,
             self.run,
@@ -346,7 +354,7 @@ class _Draft:
             tuple(self.asked),
             None,
             undone_step(self.id),
-            self.edited,
+            self.edit is not None,
             self.reversible,
         )
 

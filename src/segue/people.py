@@ -220,9 +220,10 @@ async def wait_for(name: str, kind: Any = Any, *, timeout: Duration | None = Non
         kind: the type of its value.
         timeout: how long to wait.
 
+    A signal that is not of this type is refused: that is on record, and the wait goes on for the next.
+
     Raises:
         TimeoutError: it did not come in time.
-        InvalidResult: what came is not of this type. That signal is used up; wait again for the next.
         UsageError: it was called outside a flow's body.
 
     >>> payment = await wait_for("paid", Payment, timeout="3d")

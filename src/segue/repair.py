@@ -11,7 +11,7 @@ anything: a worker, or ``segue resume``, goes on with what they queue.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from segue.core.branches import name_of
@@ -24,11 +24,9 @@ from segue.runtime.ids import checked, child_id, new_id
 from segue.runtime.notes import Note, pack
 from segue.runtime.redrives import Deed, Redriven, pack_deed, pack_redriven, read_redrive
 from segue.sending import LARGEST, cancel_run
-from segue.stores.artifacts import Artifacts
 from segue.stores.base import Amend, Fault, NewRun, Query, Row, Store
-from segue.stores.sqlite import SqliteStore
 from segue.types import StepId
-from segue.values import encode, plain
+from segue.values import encode
 
 __all__ = ["Fault", "Repaired", "cancel", "dead", "discard", "fork", "redrive", "redrive_all"]
 
@@ -196,7 +194,7 @@ async def _reopen(
     try:
         start = start if start is None or start == BEGINNING else find_step(entries, start)
         edited = found.failed if start is None else None if start == BEGINNING else start
-        edits = {} if input is None else {_needed(row, edited): _edited(store, entries, edited or "", input)}
+        edits = {} if input is None else {_needed(row, edited): _edited(entries, edited or "", input)}
         given = {find_step(entries, step): value for step, value in results.items()}
         changes = plan(
             entries,
@@ -205,8 +203,8 @@ async def _reopen(
             edits=edits,
             results=given,
             children=children,
-            timed_out="builtins.TimeoutError" in found.failure.kinds or found.failure.type == "RunTimedOut",
-            pause=max(0.0, now - (row.ended or now)),
+            timed_out=_timed_out(found),
+            pause=_pause(found, now),
         )
     except NoSuchStep as problem:
         raise CannotRedrive(f"run {row.id} cannot be redriven: {problem}") from None
@@ -253,7 +251,8 @@ async def _reopen_parents(store: Store, child: Row, deed: Deed) -> list[Repaired
     children = await _children(store, parent)
     if parent.failed is None or parent.failed not in children or children[parent.failed].id != child.id:
         return []
-    changes = plan(parent.past.entries, failed=parent.failed, children=children, pause=_pause(store, parent.row))
+    pause = _pause(parent, store.clock())
+    changes = plan(parent.past.entries, failed=parent.failed, children=children, pause=pause)
     if changes.step != parent.failed:  # its own effects were undone: whoever redrives it decides that
         return []
     record = pack_redriven(Redriven(deed, changes, parent.row.result or b""))
@@ -261,8 +260,15 @@ async def _reopen_parents(store: Store, child: Row, deed: Deed) -> list[Repaired
     return [Repaired(parent.row.id, parent.row.flow, changes.step), *await _reopen_parents(store, parent.row, deed)]
 
 
-def _pause(store: Store, row: Row) -> float:
-    now = store.clock()
+def _timed_out(found: _Ended) -> bool:
+    return "builtins.TimeoutError" in found.failure.kinds or found.failure.type == "RunTimedOut"
+
+
+def _pause(found: _Ended, now: float) -> float:
+    """Seconds that do not count for the run's deadlines: since its end; since its beginning, if it ran out of time."""
+    row = found.row
+    if _timed_out(found):
+        return max(0.0, now - (row.started or row.created) - found.past.pause())
     return max(0.0, now - (row.ended or now))
 
 
@@ -275,23 +281,15 @@ def _needed(row: Row, step: str | None) -> str:
     return step
 
 
-def _edited(store: Store, entries: Sequence[Entry], step: str, input: Mapping[str, Any]) -> bytes:
-    """What a step was given, with what a person gives in its place."""
-    recorded = plain(_fetched(store, _input_of(entries, step)))
-    before = cast("dict[str, Any]", recorded) if isinstance(recorded, dict) else {}
-    data = encode({**before, **input}, f"the edited input of step {step!r}")
+def _edited(entries: Sequence[Entry], step: str, input: Mapping[str, Any]) -> bytes:
+    """What a step is to be given in place of what the flow gives it."""
+    if any(entry.kind is Kind.ASKED and entry.step == step and entry.attempt == 1 for entry in entries):
+        raise CannotRedrive(
+            f"step {step!r} is a question to a person, and has no input: ask it anew with start={step!r}"
+        )
+    data = encode(dict(input), f"the edited input of step {step!r}")
     if len(data) > LARGEST:
         raise CannotRedrive(f"the edited input takes {len(data):,} bytes, and {LARGEST:,} are allowed")
-    return data
-
-
-def _input_of(entries: Sequence[Entry], step: str) -> bytes | None:
-    return next((entry.input for entry in entries if entry.step == step and entry.input is not None), None)
-
-
-def _fetched(store: Store, data: bytes | None) -> bytes | None:
-    if isinstance(store, SqliteStore) and store.path is not None:
-        return Artifacts.beside(store.path).fetch(data)
     return data
 
 
@@ -304,8 +302,8 @@ async def _write(
     for step, value in given.items():
         note = Note("human", by=deed.by, said="the result was given after the fact", given=True)
         output = pack(note, encode(value, f"the given result of step {step!r}"))
-        input = _input_of(found.past.entries, step)
-        entries.append(Entry(seq + len(entries), Kind.NOTED, StepId(step), 1, now, now, input, output))
+        # without an input: it stands whatever the flow asks for then
+        entries.append(Entry(seq + len(entries), Kind.NOTED, StepId(step), 1, now, now, None, output))
     row = found.row
     if not await store.amend(Amend(row.id, row.status, seq, entries, Status.QUEUED)):
         raise CannotRedrive(f"run {row.id} has changed meanwhile: somebody else was faster. Look at it again")
@@ -384,7 +382,7 @@ async def fork(
     now = where.clock()
     kept = _recorded(counting.entries, changes)
     last = max([row.started or row.created, *(entry.ended for entry in kept)])
-    pause = counting.pause + max(0.0, now - last)
+    pause = counting.pause() + max(0.0, now - last)
     changes = changes._replace(after=len(kept), whole=False, steps=(), fresh=(), of=counting.of or run, pause=pause)
     kept.append(
         Entry(len(kept), Kind.FORKED, StepId("@fork"), 0, now, now, None, pack_redriven(Redriven(deed, changes)))

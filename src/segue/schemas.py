@@ -15,9 +15,20 @@ def schema_of(kind: Any) -> Schema:
     {'type': 'boolean'}
     """
     try:
-        return msgspec.json.schema(kind)
+        return _closed(msgspec.json.schema(kind))
     except Exception:
-        return _by_pydantic(kind)
+        return _closed(_by_pydantic(kind))
+
+
+def _closed(schema: Schema) -> Schema:
+    """The schema, but that keys which it does not name are refused: a misspelt one would be dropped in silence."""
+    parts = {**schema.get("properties", {}), **schema.get("$defs", {})}
+    for part in (*parts.values(), *schema.get("anyOf", ()), schema.get("items")):
+        if isinstance(part, dict):
+            _closed(cast("Schema", part))
+    if "properties" in schema:
+        schema.setdefault("additionalProperties", False)
+    return schema
 
 
 def _by_pydantic(kind: Any) -> Schema:

@@ -280,7 +280,7 @@ def test_a_redrive_with_an_edited_input_is_on_record(shop: Project) -> None:
     shown = shop.segue("show", run, "--json").json
     assert shown["result"] == "tea at 9"
     (told,) = shown["interventions"]
-    assert (told["by"], told["data"]["inputs"]) == ("ada", {"ship": {"what": "tea", "speed": 9}})
+    assert (told["by"], told["data"]["inputs"]) == ("ada", {"ship": {"speed": 9}})
     page = shop.segue("show", run).out
     assert "ada let it go on from ship, with an edited input of ship: a faster lorry" in page
     assert sink(shop) == ["ship tea 1", "ship tea 1", "ship tea 9"]

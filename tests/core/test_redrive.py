@@ -103,7 +103,8 @@ def test_redrives_are_applied_one_after_the_other() -> None:
         (OK, "a", 0),
         (OK, "b", 5),
     ]
-    assert (found.edits, found.fresh, found.redrives, found.pause) == ({"b": b"2"}, {"b": 2}, 2, 15.0)
+    assert (found.edits, found.fresh, found.redrives, found.pause()) == ({"b": b"2"}, {"b": 2}, 2, 15.0)
+    assert (found.pause(1), found.pause(2), found.pause(3), found.pause(4)) == (15.0, 5.0, 5.0, 0.0)
 
 
 def test_a_fork_shares_the_chance_of_the_run_that_it_was_made_of() -> None:

@@ -127,7 +127,8 @@ async def _redrive_all(which: dict[str, Any], changes: dict[str, Any], as_json: 
     if as_json:
         click.echo(as_text({"redriven": done, "refused": refused}))
     else:
-        say(f"{len(done):,} run{'s go' if len(done) != 1 else ' goes'} on" if done else "no dead letter is like that")
+        many = f"{len(done):,} run{'s go' if len(done) != 1 else ' goes'} on"
+        say(many if done or refused else "no dead letter is like that; see which there are with: segue dead")
         for run, problem in list(refused.items())[:20]:
             say(f"not {run}: {problem}")
         if done:
@@ -235,7 +236,7 @@ def cancel(run: str, by: str | None, why: str, store: str | None) -> None:
 @click.command(short_help="Send a signal to a run that waits for one.")
 @click.argument("run")
 @click.argument("name")
-@click.option("--value", metavar="JSON", default="null", help="What to send, as JSON; @FILE reads a file, - stdin.")
+@click.option("--value", metavar="JSON", required=True, help="What to send, as JSON; @FILE reads a file, - stdin.")
 @click.option("--once", metavar="ID", help="An id of your own: sent again under it, it is not delivered twice.")
 @with_store
 def signal(run: str, name: str, value: str, once: str | None, store: str | None) -> None:

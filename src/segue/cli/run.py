@@ -294,7 +294,10 @@ async def _failed_step(engine: "Engine", id: str) -> Any:
     loaded = await engine.store.load(id)
     if loaded is None:
         return None
-    failed = [step for step in timeline(*loaded).steps if step.status == "failed"]
+    record = timeline(*loaded)
+    named = record.error.step if record.error is not None else ""
+    failed = [step for step in record.steps if step.status == "failed" and step.undoes is None]
+    failed = [step for step in failed if step.id == named] or failed
     return max(failed, key=lambda step: step.ended or 0, default=None)
 
 

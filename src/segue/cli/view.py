@@ -139,7 +139,7 @@ class LineView:
         return f"{told.flow}  {step}  still asks {assignee or 'a person'}: {text}  (segue inbox answer {question})"
 
     def _on_park(self, told: Told, *, reason: str, due: float | None, **_: Any) -> str:
-        until = f", until {clock(due)}" if due is not None else ""
+        until = f", until {clock(due)}" if due is not None and "to answer question" not in reason else ""
         return f"{told.flow}  run {told.run} {reason}{until}"
 
     def _on_left(self, told: Told, **_: Any) -> str:

@@ -47,16 +47,24 @@ class Past(NamedTuple):
         edits: the input to run a step with, where a person has edited it.
         fresh: how often a step has become another one to the outside.
         redrives: how often the run was let go on.
-        pause: seconds that it was at its end, all together.
+        pauses: for how many seconds it was at its end, each with the place where it went on.
         of: the run that recorded the beginning, if that was another one.
+        since: the place of the last redrive, or fork; -1 if there was none.
+        forked: the place up to which another run recorded it; -1 if none did.
     """
 
     entries: list[Entry]
     edits: dict[str, bytes]
     fresh: dict[str, int]
     redrives: int = 0
-    pause: float = 0.0
+    pauses: tuple[tuple[int, float], ...] = ()
     of: str = ""
+    since: int = -1
+    forked: int = -1
+
+    def pause(self, after: int = -1) -> float:
+        """Seconds at its end that came after this place of the journal."""
+        return sum(length for place, length in self.pauses if place > after)
 
 
 NOTHING = Past([], {}, {})
@@ -78,17 +86,20 @@ def past(entries: Sequence[Entry], read: Callable[[Entry], Redrive]) -> Past:
     kept: list[Entry] = []
     edits: dict[str, bytes] = {}
     fresh: dict[str, int] = {}
-    redrives, pause, of = 0, 0.0, ""
+    pauses: list[tuple[int, float]] = []
+    redrives, of, since, forked = 0, "", -1, -1
     for entry in entries:
         if entry.kind is Kind.REDRIVE or entry.kind is Kind.FORKED:
             redrive = read(entry)
-            redrives, pause, of = redrives + 1, pause + redrive.pause, redrive.of or of
+            redrives, of, since = redrives + 1, redrive.of or of, entry.seq
+            pauses.append((entry.seq, redrive.pause))
+            forked = entry.seq if entry.kind is Kind.FORKED else forked
             kept = [earlier for earlier in kept if _counts(earlier, redrive)]
             edits.update(redrive.edits)
             for step in redrive.fresh:
                 fresh[step] = fresh.get(step, 0) + 1
         kept.append(entry)
-    return Past(kept, edits, fresh, redrives, pause, of)
+    return Past(kept, edits, fresh, redrives, tuple(pauses), of, since, forked)
 
 
 def _counts(entry: Entry, redrive: Redrive) -> bool:

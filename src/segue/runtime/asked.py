@@ -125,12 +125,13 @@ class FlowTimer:
 
     def __init__(self, run: "Run", timer: Timer, step: StepId) -> None:
         self.run, self.timer, self.step = run, timer, step
+        self._pause = run.past.pause(run.at) if run.past.pauses else 0.0
         self.handle: asyncio.TimerHandle | None = None
 
     @property
     def when(self) -> float:
         """Seconds since the epoch. The flow's time stood still while the run was at an end that a redrive took back."""
-        return self.timer.when() + self.run.past.pause
+        return self.timer.when() + self._pause
 
     def start(self) -> None:
         engine = self.run.engine

@@ -16,6 +16,7 @@ from segue.errors import (
     CorruptRecord,
     DeadlineTooClose,
     Failure,
+    InvalidResult,
     StepFailed,
     StepTimedOut,
     UnawaitedCall,
@@ -38,7 +39,7 @@ from segue.runtime.spec import Asking, StepSpec
 from segue.stores.artifacts import SPILL, Artifacts
 from segue.stores.base import Cell
 from segue.types import StepId
-from segue.values import encode
+from segue.values import as_json, encode, plain
 
 if TYPE_CHECKING:
     from segue.runtime.run import Run
@@ -118,7 +119,9 @@ class Call:
         self.spec = self.lead = spec
         self.args, self.kwargs, self.input = args, kwargs, input
         self.future: asyncio.Future[Any] = asyncio.Future(loop=run.loop)
-        self.deadline = None if place.deadline is None else place.deadline + run.past.pause
+        self.deadline = place.deadline
+        if place.deadline is not None and run.past.pauses:
+            self.deadline = place.deadline + run.past.pause(place.since)
         self.attempt = self.live = self.rung = self.tries = 0
         self.began = self.started = self.let_in = self.rung_began = 0.0  # seconds since the epoch
         self.task: asyncio.Task[None] | None = None
@@ -148,8 +151,14 @@ class Call:
     def edit(self, given: dict[str, Any]) -> None:
         """Take these arguments in place of the flow's: a person gave them when the run was redriven."""
         inputs, self.edited = self.spec.inputs, True
+        parameters = inputs.signature.parameters
+        if unknown := [name for name in given if name not in parameters]:
+            said = f"it has no parameter {unknown[0]!r}; there are {', '.join(parameters)}"
+            self.misfit = Unstorable(f"the edited input of step {self.spec.name!r}", "$", said)
+            return
         try:
-            self.args, self.kwargs = inputs.arranged(inputs.convert(given))
+            named = {**inputs.named(self.args, self.kwargs), **inputs.convert(given)}
+            self.args, self.kwargs = inputs.arranged(named)
         except Unstorable as error:
             self.misfit = error
 
@@ -739,6 +748,9 @@ class Call:
             decode = self.spec.output.from_plain if note.given else self.spec.output.decode
             value = self.value if self.over else decode(data)
         except (Unstorable, CorruptRecord) as error:
+            if isinstance(error, Unstorable) and entry.kind is Kind.NOTED and unpack(entry)[0].given:
+                where = f"the result that a person gave for step {self.spec.name!r}"
+                error = InvalidResult(where, error.path, error.problem, as_json(plain(unpack(entry)[1])).decode())
             return missing(error, entry.attempt)
         last = self.last or self._recorded_failure()
         failed = StepFailed(self.step, entry.attempt, last) if note.rung and last is not None else None

@@ -22,14 +22,16 @@ class Here(Protocol):
 class Place(Branch):
     """In a flow: one of its tasks, and the run that it belongs to."""
 
-    __slots__ = ("deadline", "last", "run")
+    __slots__ = ("deadline", "last", "run", "since")
     in_flow = True
 
-    def __init__(self, run: "Run", path: str = "", deadline: float | None = None) -> None:
+    def __init__(self, run: "Run", path: str = "", deadline: float | None = None, since: int = -1) -> None:
         super().__init__(path)
         self.run = run
         self.deadline = deadline
-        """When its time is up, in seconds since the epoch."""
+        """When its time is up, in seconds since the epoch; later by what the run was at its end since then."""
+        self.since = since
+        """The place in the journal at which that was set."""
         self.last: Any = None
         """The outcome of the last step that this task awaited."""
 

@@ -9,7 +9,7 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from segue.core.entries import Kind
+from segue.core.entries import Entry, Kind
 from segue.errors import Failure, SegueError, Unstorable
 from segue.policies import spoken
 from segue.runtime.decisions import Decision, pack_decision, read_decision
@@ -58,7 +58,7 @@ class Inquiry:
     def begin(self) -> None:
         """Put the question, unless that was done before a crash or while the run was away."""
         call, asking, run = self.call, self.asking, self.call.run
-        if recorded := run.tape.asked.get((call.step, call.attempt)):
+        if recorded := self._recorded():
             self.id = str(plain(recorded[0].output))
             asked, last = recorded[0].ended, recorded[-1].ended
         else:
@@ -83,6 +83,19 @@ class Inquiry:
         else:
             self._tell("asked")
             self._arm()
+
+    def _recorded(self) -> list[Entry]:
+        """When it was put, before a crash or while the run was away.
+
+        What was asked before a redrive was withdrawn at the run's end, unless somebody answered just then.
+        """
+        run, place = self.call.run, (self.call.step, self.call.attempt)
+        recorded = run.tape.asked.get(place, [])
+        if recorded and recorded[0].seq < run.past.since:
+            mail = run.answers.get(str(plain(recorded[0].output)))
+            if mail is None or read_decision(mail.body).kind != "answer":
+                return []
+        return recorded
 
     def _note_asked(self) -> float:
         call = self.call
@@ -167,12 +180,21 @@ class Inquiry:
         while run.inquiries.get(self.id) is self:
             try:
                 mail = Mail(run.id, self.id, "answer", pack_decision(decision), closes=self.id)
-                await run.engine.store.send(mail, owner=run.row.worker)
+                receipt = await run.engine.store.send(mail, owner=run.row.worker)
+                if not receipt.ok and receipt.first is None and run.inquiries.get(self.id) is self:
+                    self._close(decision)  # the question is not open any more, and nobody has decided it
                 break
             except SegueError as error:
                 log.warning("question %s cannot be closed yet: %s", self.id, error)
                 await asyncio.sleep(AGAIN_AFTER)
         run.engine.look_for_mail()
+
+    def _close(self, decision: Decision) -> None:
+        run = self.call.run
+        if run.inquiries.pop(self.id, None) is self:
+            self.call.inquiry = None
+            self._make(decision)
+            run.wake()
 
     # The decision
 

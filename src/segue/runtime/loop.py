@@ -201,7 +201,7 @@ class RunLoop(asyncio.AbstractEventLoop):
             )
         parent = place() or self.run.root
         context = copy_context() if context is None else context.copy()
-        context.run(HERE.set, Place(parent.run, parent.child_path(), parent.deadline))
+        context.run(HERE.set, Place(parent.run, parent.child_path(), parent.deadline, parent.since))
         task = FlowTask(coro, loop=self, name=name, context=context)
         self.run.adopt(task)
         return task

@@ -16,7 +16,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from zlib import crc32
 
-from segue.core.branches import SIGNAL, name_of, signal_step, wait_name
+from segue.core.branches import SIGNAL, name_of, signal_step, undone_step, wait_name
 from segue.core.entries import GOOD, UNASKED, Entry, Kind
 from segue.core.lifecycle import Event, Status, move
 from segue.core.redrive import past
@@ -92,6 +92,8 @@ class Run:
         self.cautious = row.losses > 0
         self.suspect = row.losses > 1
         """It may be what killed its last two workers."""
+        self.at = -1
+        """The place in the journal of what the flow was given last."""
         self.progressed = False
         """It has recorded an outcome here."""
         self.origin = self.past.of or row.id
@@ -390,7 +392,7 @@ class Run:
                 if self._undoing is None or self._result is not None:
                     return
                 continue  # what the run did is undone first
-            loop.now = entry.ended
+            loop.now, self.at = entry.ended, entry.seq
             if tape.replaying:  # a long record takes long to hand over; what is watched is the time between two awaits
                 self.engine.watch.start()
             if entry.kind in UNASKED:
@@ -411,8 +413,8 @@ class Run:
             self._main.cancel()
 
     def _note_effect(self, call: Call, entry: Entry) -> None:
-        if (effect := effect_of(call, entry)) is not None:
-            self._effects.append(effect)
+        if entry.seq > self.past.forked and (effect := effect_of(call, entry)) is not None:
+            self._effects.append(effect)  # what another run did, of which this one is a fork, is that one's
 
     def _all_over(self) -> bool:
         """Whether every task has ended. The flow has returned: the others are cancelled, as asyncio.run does."""
@@ -697,8 +699,8 @@ class Run:
     def idempotency_key(self, step: StepId, rung: int = 0) -> str:
         """The same for every attempt and replay of this step, on this rung of its ladder, and for no other."""
         key = f"{self.id}\0{step}\0{rung}" if rung else f"{self.id}\0{step}"
-        if self.past.fresh and (times := self.past.fresh.get(step)):
-            key += f"\0again {times}"
+        if self.past.fresh and (times := self.past.fresh.get(undone_step(step) or step)):
+            key += f"\0again {times}"  # undoing another effect is another effect, too
         return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 

@@ -4,6 +4,7 @@ So none is lost that comes before the flow waits for it, and a replayed flow get
 """
 
 import asyncio
+import logging
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from segue.core.branches import name_of, signal_step
 from segue.core.entries import GOOD, Entry, Kind
 from segue.errors import CorruptRecord, InvalidResult, Unstorable
+from segue.runtime.failures import failure_of
 from segue.types import StepId
 from segue.values import Codec, as_json, encode, plain
 
 if TYPE_CHECKING:
     from segue.runtime.run import Run
+
+log = logging.getLogger("segue")
 
 
 class Signals:
@@ -27,9 +31,11 @@ class Signals:
         for entry in came:
             self._unread[entry.step].append(entry)
         if came:
-            for entry in entries:  # each wait that has ended well has read one, the oldest
+            for (
+                entry
+            ) in entries:  # each wait that has ended well has read one, the oldest, and each one refused is read
                 name = name_of(entry.step)
-                if entry.kind in GOOD and name.startswith("@wait."):
+                if (entry.kind in GOOD or entry.kind is Kind.ATTEMPT) and name.startswith("@wait."):
                     unread = self._unread[signal_step(name.removeprefix("@wait."))]
                     if unread:
                         unread.popleft()
@@ -67,6 +73,7 @@ class SignalCall:
         self.input = encode({"signal": name}, "the name of a signal")
         self.future: asyncio.Future[Any] = run.loop.create_future()
         self.started = 0.0
+        self.attempt = len(run.tape.failed.get(step, ()))  # signals that were refused
         self.over = self.recorded = False
 
     def start(self) -> None:
@@ -76,8 +83,20 @@ class SignalCall:
         self.run.signals.wait(self)
 
     def read(self, entry: Entry) -> None:
-        """Here it is."""
-        self._end(Kind.OK, entry.output)
+        """Here it is. One that is not of the type is refused, on record, and the wait goes on."""
+        run = self.run
+        try:
+            self.codec.from_plain(run.engine.artifacts.fetch(entry.output) or b"")
+        except Unstorable as error:
+            raw = as_json(plain(entry.output)).decode()
+            refused = failure_of(InvalidResult(self.codec.where, error.path, error.problem, raw))
+            log.warning("run %s: %s", run.id, refused.message)
+            self.attempt += 1
+            run.submit(Kind.ATTEMPT, self.step, self.attempt, self.started, self.input, encode(refused, "failure"))
+            run.wake()
+            run.signals.wait(self)
+        else:
+            self._end(Kind.OK, entry.output)
 
     def cancel(self) -> None:
         self.run.signals.leave(self)
@@ -93,9 +112,9 @@ class SignalCall:
             return
         self.over = True
         run = self.run
-        run.record(kind, self.step, 1, self.started, self.input, data)
+        run.record(kind, self.step, self.attempt + 1, self.started, self.input, data)
         if run.engine.watchers:
-            run.engine.tell("step", run, step=self.step, attempt=1, kind=kind, data=data, by="")
+            run.engine.tell("step", run, step=self.step, attempt=self.attempt + 1, kind=kind, data=data, by="")
 
     def deliver(self, entry: Entry) -> None:
         future = self.future
@@ -107,8 +126,5 @@ class SignalCall:
         try:
             stored = self.run.engine.artifacts.fetch(entry.output) or b""
             future.set_result(self.codec.from_plain(stored))
-        except CorruptRecord as error:
+        except (CorruptRecord, Unstorable) as error:  # the type has changed since
             future.set_exception(error)
-        except Unstorable as error:
-            raw = as_json(plain(entry.output)).decode()
-            future.set_exception(InvalidResult(self.codec.where, error.path, error.problem, raw))

@@ -371,7 +371,7 @@ class Store(Protocol):
     async def amend(self, change: Amend) -> bool:
         """Append to the journal of a run that no worker owns, and queue it, if it is still as it was. False: it is not.
 
-        What was sent to it so far is taken for dealt with.
+        A cancellation that was sent to it is dealt with; signals and answers are still to be taken.
         """
         ...
 

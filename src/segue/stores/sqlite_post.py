@@ -67,7 +67,6 @@ class SqlitePost(SqliteFile):
                     (move(change.status, Event.REDRIVE), self.clock(), change.run),
                 )
                 db.execute("delete from mail where run = ? and name = 'cancel'", (change.run,))
-                db.execute("update mail set taken = 1 where run = ?", (change.run,))
             else:
                 db.execute("update runs set reason = ? where id = ?", (change.reason, change.run))
         return True

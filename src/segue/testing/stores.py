@@ -572,14 +572,14 @@ class StorePromises(ABC):
 
         self.play(scene)
 
-    def test_what_was_sent_before_an_amendment_is_dealt_with(self) -> None:
+    def test_a_cancellation_before_an_amendment_is_dealt_with_and_a_signal_is_kept(self) -> None:
         async def scene(store: Store) -> None:
             await self.running(store, "a")
             await self.post(store, "a", "cancel", "cancel")
             await self.post(store, "a", "1")
             await self.write(store, changes=[Change("a", Status.CANCELLED, result=b"\x01", ended=1.0)])
             assert await store.amend(Amend("a", Status.CANCELLED, 0, [self.entry(0)], Status.QUEUED))
-            assert await store.mail(run="a") == []
+            assert [mail.once for mail in await store.mail(run="a")] == ["1"]
             assert (await self.post(store, "a", "cancel", "cancel")).ok, "it may be cancelled again"
 
         self.play(scene)
