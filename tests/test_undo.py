@@ -418,3 +418,25 @@ def test_an_undo_that_does_not_fit_is_refused_at_declaration(undo: Any, said: st
             return str(n)
 
     assert said in str(told.value)
+
+
+def test_an_undo_gets_the_inputs_as_they_were(env: Env) -> None:
+    @step
+    async def take_back(result: int, basket: list[str]) -> None:
+        do("take back", tuple(basket))
+
+    @step(undo=take_back)
+    async def put(basket: list[str]) -> int:
+        do("put", tuple(basket))
+        return len(basket)
+
+    @flow(name="shopping")
+    async def shopping() -> None:
+        basket = ["tea"]
+        await put(basket)
+        basket.append("rice")  # the flow's own list is its own
+        await ship("x")
+
+    broken.add("ship")
+    env.run(shopping)
+    assert effects[-1] == ("take back", ("tea",))

@@ -73,7 +73,11 @@ def _arguments(effect: Effect) -> tuple[Any, ...]:
     call = effect.call
     note, data = unpack(effect.entry)
     result = call.spec.output.decode(call.artifacts.fetch(data) or b"")
-    inputs = call.spec.inputs.named(call.args, call.kwargs)
+    # as they were encoded: the flow's own objects may have changed since
+    args, kwargs = call.spec.inputs.decode(call.input)
+    inputs = call.spec.inputs.named(args, kwargs)
+    if (edit := call.run.past.edits.get(call.step)) is not None:
+        inputs |= call.spec.inputs.convert(plain(edit))
     if note.rung:
         rung = call.spec.rungs[note.rung]
         assert rung.spec is not None
