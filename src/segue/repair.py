@@ -25,6 +25,7 @@ from segue.runtime.notes import Note, pack
 from segue.runtime.redrives import Deed, Redriven, pack_deed, pack_redriven, read_redrive
 from segue.sending import LARGEST, cancel_run
 from segue.stores.base import Amend, Fault, NewRun, Query, Row, Store
+from segue.stores.pruning import renew
 from segue.types import StepId
 from segue.values import encode
 
@@ -405,6 +406,8 @@ async def fork(
         input=row.input,
         checksum=crc32(row.input),
     )
+    # the run may be pruned at any moment: what it shares with the fork must not be taken for old until that is there
+    renew(where, [new.input, *(data for entry in kept for data in (entry.input, entry.output))])
     if await where.create(new, kept) is not None:
         raise Conflict(f"id {new.id!r} belongs to another run")
     return new.id

@@ -13,7 +13,7 @@ taken up. Whoever puts or hands on what exists already makes it young again (``A
 import fcntl
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -81,6 +81,14 @@ class Pruned(NamedTuple):
     artifacts: int = 0
     bytes: int = 0
     artifact_bytes: int = 0
+
+
+def renew(store: object, values: Iterable[bytes | None]) -> None:
+    """Let all artifacts of a store that these values refer to count as written now: see ``Artifacts.renew``."""
+    if isinstance(store, SqliteFile) and store.path is not None:
+        artifacts = Artifacts.beside(store.path)
+        for data in values:
+            artifacts.renew(data)
 
 
 class _Run(NamedTuple):
