@@ -27,7 +27,7 @@ async def book(amount: int) -> int:
     return amount
 
 
-@flow(name="order")
+@flow(name="paid-order")
 async def order() -> int:
     paid = await wait_for("paid", Paid)
     return await book(paid.amount)

@@ -57,7 +57,7 @@ def test_result_cannot_steer_the_terminal(project: Project) -> None:
 def test_waiting(project: Project) -> None:
     done = project.segue("run", "app.py:sleeper", "--id", "nap")
     assert done.code == 3
-    assert "run nap waits: sleeps, until" in done.err
+    assert "run nap sleeps, until" in done.err
     assert "segue resume app.py:sleeper" in done.err
     row = project.segue("runs", "--json").json[0]
     assert (row["id"], row["status"], row["worker"]) == ("nap", "waiting", None)
