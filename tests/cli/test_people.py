@@ -391,7 +391,7 @@ def test_a_store_that_does_not_exist_is_not_made(shop: Project, tmp_path: Path) 
         ["redrive", "abcd"],
         ["cancel", "abcd"],
         ["fork", "abcd"],
-        ["signal", "abcd", "x"],
+        ["signal", "abcd", "x", "--value", "1"],
     ):
         done = shop.segue(*command, "--store", f"sqlite:{tmp_path / 'none' / 'x.db'}")
         assert "there is no store" in done.err, command
