@@ -26,7 +26,6 @@ from segue import (
     wait,
 )
 from segue.core.entries import Kind
-from segue.runtime import lease
 from segue.runtime.registry import FLOWS
 
 from .stage import asynchronous, stage
@@ -863,11 +862,13 @@ async def test_a_long_record_is_no_flow_that_never_awaits(monkeypatch: pytest.Mo
     @flow(name="many-steps")
     async def many() -> int:
         total = 0
-        for n in range(3000):
+        for n in range(300):
             total += await one(n)
         return total
 
     async with stage() as s:
         expected = await s.play(many)
-        monkeypatch.setattr(lease, "PATIENCE", 0.02)
+        started: list[None] = []
+        monkeypatch.setattr(s.engine.watch, "start", lambda: started.append(None))
         assert await s.again(many) == expected
+        assert len(started) > 300, "the watch is on the time between two awaits, and not on the whole record"
