@@ -871,4 +871,4 @@ async def test_a_long_record_is_no_flow_that_never_awaits(monkeypatch: pytest.Mo
         started: list[None] = []
         monkeypatch.setattr(s.engine.watch, "start", lambda: started.append(None))
         assert await s.again(many) == expected
-        assert len(started) > 300, "the watch is on the time between two awaits, and not on the whole record"
+        assert len(started) > 290, "the watch is on the time between two awaits, and not on the whole record"
