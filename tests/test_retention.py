@@ -22,7 +22,7 @@ import apsw
 import pytest
 
 from benchmarks import million
-from segue import DeclarationError, Engine, File, StoreBusy, UsageError, flow, gather, step
+from segue import DeclarationError, Engine, File, StoreBusy, UnknownRun, UsageError, flow, gather, repair, step
 from segue.cli.archive import Archive
 from segue.core.entries import Kind
 from segue.retention import Keeper, Retention, described
@@ -650,6 +650,51 @@ async def test_after_a_prune_every_run_that_is_left_can_be_read_whole(tmp_path: 
         # of the four files that the old runs saved, the next run saved one too
         assert (pruned.runs, pruned.artifacts) == (6, 3 + 3 + 3 + 3)
         assert await all_is_there(store, artifacts) == 6
+
+
+@step(memoize="1h")
+async def remembered(folder: str) -> File:
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        path = Path(own, "kept")
+        await asyncio.to_thread(path.write_text, "file kept")
+        return File.save(path)
+
+
+@flow(name="remembering")
+async def remembering(folder: str) -> File:
+    return await remembered(folder)
+
+
+@flow(name="given")
+async def given(file: File) -> int:
+    return len(file.read_bytes())
+
+
+@asynchronous
+async def test_whoever_hands_a_file_on_to_another_run_makes_it_young(tmp_path: Path) -> None:
+    """Its own run may be pruned at any moment."""
+    async with Engine(f"sqlite:{tmp_path}/runs.db?durability=process") as engine:
+        handle = await remembering.start(str(tmp_path))
+        file = await handle.result()
+
+        async def young_after(use: Any) -> bool:
+            os.utime(file.path, (1000, 1000))
+            await use
+            return file.path.stat().st_mtime > 1000
+
+        assert await young_after(remembering(str(tmp_path)))  # by the kept value
+        assert await young_after(given(file))
+        again = await remembering.handle(handle.id)
+        assert await young_after(again.result())
+        assert await young_after(repair.fork(handle.id, by="ada", store=engine.store))
+
+
+@asynchronous
+async def test_nobody_lets_a_run_go_on_that_is_half_gone(on_file: Shelf) -> None:
+    on_file.run("r", "cancelled", reason=pruning.BEING_PRUNED)
+    for deed in (repair.redrive, repair.fork):
+        with pytest.raises(UnknownRun):
+            await deed("r", by="ada", store=on_file.store)
 
 
 @pytest.mark.parametrize("chunk", range(4))

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from segue.people import ask_human, escalate, wait_for
     from segue.pipelines import Pipeline
     from segue.policies import Duration, Retry, Timeout, transient
+    from segue.retention import Retention
     from segue.runtime.controls import BreakerOpen, controls
     from segue.runtime.engine import Engine
     from segue.runtime.run import Fallback
@@ -87,6 +88,7 @@ __all__ = [
     "PipelineError",
     "QueueFull",
     "Rate",
+    "Retention",
     "Retry",
     "RunCancelled",
     "RunEnded",
@@ -146,6 +148,7 @@ _ELSEWHERE = {
     "segue.people": ("ask_human", "escalate", "wait_for"),
     "segue.pipelines": ("Pipeline",),
     "segue.policies": ("Duration", "Retry", "Timeout", "transient",),
+    "segue.retention": ("Retention",),
     "segue.runtime.engine": ("Engine",),
     "segue.steps": ("Step", "resource", "step", "use"),
     "segue.together": ("TooFewOk", "gather"),

@@ -25,7 +25,7 @@ from segue.runtime.notes import Note, pack
 from segue.runtime.redrives import Deed, Redriven, pack_deed, pack_redriven, read_redrive
 from segue.sending import LARGEST, cancel_run
 from segue.stores.base import Amend, Fault, NewRun, Query, Row, Store
-from segue.stores.pruning import renew
+from segue.stores.pruning import BEING_PRUNED, renew
 from segue.types import StepId
 from segue.values import encode
 
@@ -98,7 +98,7 @@ class _Ended(NamedTuple):
 
 async def _load(store: Store, run: str) -> tuple[Row, list[Entry]]:
     loaded = await store.load(run)
-    if loaded is None:
+    if loaded is None or loaded[0].reason == BEING_PRUNED:
         raise UnknownRun(f"no run has the id {run!r} in {store.url}")
     return loaded
 
@@ -408,6 +408,8 @@ async def fork(
     )
     # the run may be pruned at any moment: what it shares with the fork must not be taken for old until that is there
     renew(where, [new.input, *(data for entry in kept for data in (entry.input, entry.output))])
+    renew(where, (new.input, *(data for entry in kept for data in (entry.input, entry.output))))
+    await _load(where, run)  # what it refers to was there until now, and so stays long enough for the new one
     if await where.create(new, kept) is not None:
         raise Conflict(f"id {new.id!r} belongs to another run")
     return new.id

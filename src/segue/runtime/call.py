@@ -433,6 +433,8 @@ class Call:
         age = max(0.0, engine.clock() - cell.at)
         if max_age is not None and age > max_age:
             raise NothingKept(f"the last good value is {age:.0f} s old; {max_age:.0f} s are allowed")
+        if engine.artifacts.renew(cell.body) and await engine.store.cell(name) != cell:
+            return await self._kept(max_age)  # another has taken its place: what it names may be gone
         value = self.spec.output.decode(engine.artifacts.fetch(cell.body) or b"")
         self.note = self.note._replace(age=age)
         return value

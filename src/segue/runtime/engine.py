@@ -253,8 +253,10 @@ class Engine:
         if self.journal.trouble is not None:
             raise self.journal.trouble
         input = spec.inputs.encode_typed(args, kwargs)
-        if self.artifacts.reference(input) is not input:
-            input = await self.aside.submit(lambda: self.artifacts.spill(input)) or input
+        if self.artifacts.reference(input) is input:
+            self.artifacts.renew(input)  # it may name files of a run that is pruned now
+        else:
+            input = await self.aside.submit(lambda: self._kept(input))
         await self._joined.wait()
         new = self.new_run(spec, input, options, None)
         if spec.max_queued is not None and new.status is Status.QUEUED:
@@ -304,6 +306,10 @@ class Engine:
                 self.claims.queued()
             self.nudge()
         return ticket
+
+    def _kept(self, input: bytes) -> bytes:
+        self.artifacts.renew(input)
+        return self.artifacts.spill(input) or input
 
     async def _admit(self, new: NewRun, allowed: int, options: Options) -> None:
         """Refuse a run that would wait behind too many others, unless it is there already."""

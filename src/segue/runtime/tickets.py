@@ -88,6 +88,7 @@ class Ticket:
             if not engine.is_local(self.id):
                 row = await engine.row(self.id)
                 if row.status.terminal:
+                    engine.artifacts.renew(row.result)  # it may be pruned now
                     self._ended(row.status, row.result)
         assert self._end is not None
         status, data = await asyncio.shield(self._end)
