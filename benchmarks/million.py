@@ -149,6 +149,7 @@ def _wall_of_imports() -> float:
 
 def prune(path: Path, days: float) -> None:
     """Prune all that ended so long ago, and say what it cost those who write meanwhile."""
+    os.sync()  # else the first commit waits for the file that was just made
     store = SqliteStore(path, durability="disk", blocking=True)
     stop, waits = threading.Event(), list[float]()
     writer = threading.Thread(target=_write, args=(path, stop, waits))

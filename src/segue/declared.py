@@ -1,6 +1,7 @@
 """Declarations compiled: a function and its policies as a ``StepSpec``, with the rungs of its ladder."""
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, cast
 
@@ -12,6 +13,7 @@ from segue.runtime.calls import in_thread
 from segue.runtime.controls import declare
 from segue.runtime.resources import Resource, Use
 from segue.runtime.spec import Asking, Form, Keep, Rung, StepSpec
+from segue.values import Unread
 
 MISSING: Any = inspect.Parameter.empty
 """Nothing was declared; ``None`` is a value like another."""
@@ -191,6 +193,7 @@ def _undo(what: str, undo: Any, parameters: tuple[str, ...]) -> tuple[StepSpec, 
         if made is not None or not callable(undo):
             raise DeclarationError(f"{what}: undo is a step, or a function, not {undo!r:.80}")
         made = make_spec(getattr(undo, "__name__", "undo"), undo)
+        made.output = Unread(f"what undo {made.name!r} returned")
     theirs = list(made.inputs.signature.parameters.values())
     several = any(p.kind is p.VAR_POSITIONAL for p in theirs)
     places = [p for p in theirs if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -200,7 +203,7 @@ def _undo(what: str, undo: Any, parameters: tuple[str, ...]) -> tuple[StepSpec, 
             f"{what}: undo {made.name!r} is called with the step's result, then its inputs "
             f"({', '.join(('result', *parameters))}), and takes {made.inputs.signature}"
         )
-    return made, len(parameters) if several else min(len(places) - 1, len(parameters))
+    return made, sys.maxsize if several else len(places) - 1
 
 
 def _listed(declared: Any) -> list[Any]:

@@ -45,7 +45,7 @@ class Limit:
         if here is not None and self._limit is not None:
             until = here.run.loop.now + self._limit
             self._before = here.deadline, here.since
-            if here.deadline is None or until < here.deadline:
+            if here.deadline is None or until < here.until:
                 here.deadline, here.since = until, here.run.at
         return self
 
@@ -78,7 +78,7 @@ def remaining() -> float | None:
     inside = place()
     if inside is None or inside.deadline is None:
         return None
-    return max(0.0, inside.deadline - inside.run.loop.now)
+    return max(0.0, inside.until - inside.run.loop.now)
 
 
 def now() -> float:

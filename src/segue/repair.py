@@ -204,9 +204,10 @@ async def _reopen(
             edits=edits,
             results=given,
             children=children,
-            timed_out=_timed_out(found),
-            pause=_pause(found, now),
+            timed_out=_timed_out(found.failure),
+            cancelled=row.status is Status.CANCELLED,
         )
+        changes = changes._replace(pause=_pause(found, changes, now))
     except NoSuchStep as problem:
         raise CannotRedrive(f"run {row.id} cannot be redriven: {problem}") from None
     for step in edits:
@@ -215,17 +216,26 @@ async def _reopen(
                 f"step {step!r} is a child run: redrive that one, {children[step].id}, with another input"
             )
     repaired: list[Repaired] = []
-    if changes.step in children and not changes.whole and changes.step not in given:
-        child = await _ended(store, children[changes.step].id)
-        repaired = await _reopen(store, child, deed, None, None, {})
+    for step, child in children.items():  # those that ended in failure, or with their parent, go on with it
+        again = step not in _left(entries, changes) and step not in changes.fresh and step not in given
+        if again and child.status in (Status.FAILED, Status.CANCELLED):
+            repaired += await _reopen(store, await _ended(store, child.id), deed, None, None, {})
     record = Redriven(deed, changes, row.result or b"", tuple(given))
     await _write(store, found, Kind.REDRIVE, pack_redriven(record), given, deed, now)
     for step in changes.fresh:  # the child that was there is nobody's any more
-        if step in children and children[step].status is Status.FAILED:
+        if step in children and children[step].status is Status.FAILED and children[step].reason is None:
             await _discard(
                 store, children[step].id, deed._replace(why=f"its parent {row.id} was redriven with another")
             )
     return [*repaired, Repaired(row.id, row.flow, changes.step)]
+
+
+def _left(entries: Sequence[Entry], changes: Redrive) -> set[str]:
+    """The steps whose outcomes still count after a redrive."""
+    last = Entry(entries[-1].seq + 1 if entries else 0, Kind.REDRIVE, StepId("@redrive"), 0, 0.0, 0.0, None, None)
+    nothing = Redrive("", last.seq, False)
+    left = past([*entries, last], lambda entry: changes if entry is last else nothing).entries
+    return {entry.step for entry in left if entry.kind in OUTCOMES}
 
 
 async def _children(store: Store, found: _Ended) -> dict[str, Row]:
@@ -252,24 +262,38 @@ async def _reopen_parents(store: Store, child: Row, deed: Deed) -> list[Repaired
     children = await _children(store, parent)
     if parent.failed is None or parent.failed not in children or children[parent.failed].id != child.id:
         return []
-    pause = _pause(parent, store.clock())
-    changes = plan(parent.past.entries, failed=parent.failed, children=children, pause=pause)
+    now = store.clock()
+    changes = plan(parent.past.entries, failed=parent.failed, children=children)
+    changes = changes._replace(pause=_pause(parent, changes, now))
     if changes.step != parent.failed:  # its own effects were undone: whoever redrives it decides that
         return []
     record = pack_redriven(Redriven(deed, changes, parent.row.result or b""))
-    await _write(store, parent, Kind.REDRIVE, record, {}, deed, store.clock())
+    await _write(store, parent, Kind.REDRIVE, record, {}, deed, now)
     return [Repaired(parent.row.id, parent.row.flow, changes.step), *await _reopen_parents(store, parent.row, deed)]
 
 
-def _timed_out(found: _Ended) -> bool:
-    return "builtins.TimeoutError" in found.failure.kinds or found.failure.type == "RunTimedOut"
+def _timed_out(failure: Failure) -> bool:
+    """Whether the flow's own time was up, and not that of a step."""
+    if failure.type in ("StepTimedOut", "StepFailed"):
+        return False
+    return "builtins.TimeoutError" in failure.kinds or failure.type == "RunTimedOut"
 
 
-def _pause(found: _Ended, now: float) -> float:
-    """Seconds that do not count for the run's deadlines: since its end; since its beginning, if it ran out of time."""
+def _pause(found: _Ended, changes: Redrive, now: float) -> float:
+    """Seconds that do not count for the run's deadlines.
+
+    Since its end; since its beginning, if it ran out of time; since what is taken back, if it goes further back.
+    """
     row = found.row
-    if _timed_out(found):
-        return max(0.0, now - (row.started or row.created) - found.past.pause())
+    if row.started is None:  # it has not begun, and its time begins when it does
+        return 0.0
+    if _timed_out(found.failure):
+        return max(0.0, now - row.started - found.past.pause())
+    if changes.whole:
+        before = [entry for entry in found.past.entries if entry.seq < changes.after]
+        if not before:
+            return max(0.0, now - row.started - found.past.pause())
+        return max(0.0, now - before[-1].ended - found.past.pause(before[-1].seq))
     return max(0.0, now - (row.ended or now))
 
 
@@ -377,14 +401,19 @@ async def fork(
     failed = read_failure(row.result).step or None if row.status is Status.FAILED else None
     try:
         start = start if start is None or start == BEGINNING else find_step(counting.entries, start)
-        changes = plan(counting.entries, failed=failed, start=start)
+        timed_out = row.status is Status.FAILED and _timed_out(read_failure(row.result))
+        cancelled = row.status is Status.CANCELLED
+        changes = plan(counting.entries, failed=failed, start=start, timed_out=timed_out, cancelled=cancelled)
     except NoSuchStep as problem:
         raise CannotRedrive(f"run {run} cannot be forked from there: {problem}") from None
     now = where.clock()
     kept = _recorded(counting.entries, changes)
-    last = max([row.started or row.created, *(entry.ended for entry in kept)])
-    pause = counting.pause() + max(0.0, now - last)
-    changes = changes._replace(after=len(kept), whole=False, steps=(), fresh=(), of=counting.of or run, pause=pause)
+    began = row.started if row.started is not None else now
+    last = began if timed_out else max([began, *(entry.ended for entry in kept)])
+    pause = max(0.0, now - last) + (0.0 if timed_out else counting.pause())
+    early = sum(entry.seq < changes.after for entry in _recorded(counting.entries, changes, renumber=False))
+    changes = changes._replace(after=early, whole=False, steps=(), fresh=(), of=counting.of or run, pause=pause)
+    changes = changes._replace(spare=tuple(counting.spare))
     kept.append(
         Entry(len(kept), Kind.FORKED, StepId("@fork"), 0, now, now, None, pack_redriven(Redriven(deed, changes)))
     )
@@ -407,7 +436,6 @@ async def fork(
         checksum=crc32(row.input),
     )
     # the run may be pruned at any moment: what it shares with the fork must not be taken for old until that is there
-    renew(where, [new.input, *(data for entry in kept for data in (entry.input, entry.output))])
     renew(where, (new.input, *(data for entry in kept for data in (entry.input, entry.output))))
     await _load(where, run)  # what it refers to was there until now, and so stays long enough for the new one
     if await where.create(new, kept) is not None:
@@ -415,15 +443,15 @@ async def fork(
     return new.id
 
 
-def _recorded(entries: Sequence[Entry], changes: Redrive) -> list[Entry]:
+def _recorded(entries: Sequence[Entry], changes: Redrive, *, renumber: bool = True) -> list[Entry]:
     """What a fork takes over: outcomes, and signals, with new places."""
     kinds = OUTCOMES | {Kind.SIGNAL}
     kept = [
         entry
         for entry in entries
-        if entry.kind in kinds
+        if (entry.kind in kinds or (entry.kind is Kind.CANCEL and entry.seq < changes.after))
         and entry.step not in changes.steps
         and not entry.step.startswith("@undo(")
         and (entry.seq < changes.after or (not changes.whole and entry.kind in GOOD))
     ]
-    return [entry._replace(seq=place) for place, entry in enumerate(kept)]
+    return [entry._replace(seq=place) for place, entry in enumerate(kept)] if renumber else kept

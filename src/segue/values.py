@@ -445,6 +445,21 @@ _named_raw = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _NOTHING = b"\x80"
 
 
+class Unread(Codec):
+    """Of results that nobody reads, such as what an undo returns: they are not stored, so they need not be storable.
+
+    Args:
+        where: as for ``Codec``.
+    """
+
+    def __init__(self, where: str) -> None:
+        super().__init__(Any, where)
+
+    def encode(self, value: Any) -> tuple[bytes, Any]:
+        """None, in place of the value."""
+        return super().encode(None)
+
+
 class Inputs:
     """The parameters of a step or flow: binding compiled once, not at each call.
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from segue.core.branches import name_of, undone_step
-from segue.core.entries import GOOD, OUTCOMES, UNASKED, Entry, Kind
+from segue.core.entries import GOOD, OUTCOMES, Entry, Kind
 
 BEGINNING = "start"
 """The name of the place before the first step."""
@@ -28,6 +28,7 @@ class Redrive(NamedTuple):
             they are child runs, another run.
         pause: seconds for which the run was at its end. They do not count for its deadlines and timers.
         of: of a fork, the run that recorded what precedes.
+        spare: of a fork, likewise: steps whose results that run had kept beyond the place of a redrive.
     """
 
     step: str
@@ -38,6 +39,7 @@ class Redrive(NamedTuple):
     fresh: tuple[str, ...] = ()
     pause: float = 0.0
     of: str = ""
+    spare: tuple[str, ...] = ()
 
 
 class Past(NamedTuple):
@@ -51,6 +53,8 @@ class Past(NamedTuple):
         of: the run that recorded the beginning, if that was another one.
         since: the place of the last redrive, or fork; -1 if there was none.
         forked: the place up to which another run recorded it; -1 if none did.
+        former: the input that a step had first, of those that were there before the last redrive.
+        spare: steps whose results stand beyond the place of a redrive: the flow may take another way now.
     """
 
     entries: list[Entry]
@@ -61,6 +65,8 @@ class Past(NamedTuple):
     of: str = ""
     since: int = -1
     forked: int = -1
+    former: Mapping[str, bytes] = MappingProxyType({})
+    spare: frozenset[str] = frozenset()
 
     def pause(self, after: int = -1) -> float:
         """Seconds at its end that came after this place of the journal."""
@@ -88,29 +94,39 @@ def past(entries: Sequence[Entry], read: Callable[[Entry], Redrive]) -> Past:
     fresh: dict[str, int] = {}
     pauses: list[tuple[int, float]] = []
     redrives, of, since, forked = 0, "", -1, -1
+    former: dict[str, bytes] = {}
+    spare: frozenset[str] = frozenset()
     for entry in entries:
         if entry.kind is Kind.REDRIVE or entry.kind is Kind.FORKED:
             redrive = read(entry)
             redrives, of, since = redrives + 1, redrive.of or of, entry.seq
             pauses.append((entry.seq, redrive.pause))
             forked = entry.seq if entry.kind is Kind.FORKED else forked
-            kept = [earlier for earlier in kept if _counts(earlier, redrive)]
+            for earlier in kept:
+                if earlier.input is not None:
+                    former.setdefault(earlier.step, earlier.input)
+            good = set[str]() if redrive.whole else {earlier.step for earlier in kept if earlier.kind in GOOD}
+            kept = [earlier for earlier in kept if _counts(earlier, redrive, good)]
+            spare |= {*redrive.spare, *(e.step for e in kept if e.seq >= redrive.after and e.kind in GOOD)}
+            spare &= {e.step for e in kept}
             edits.update(redrive.edits)
             for step in redrive.fresh:
                 fresh[step] = fresh.get(step, 0) + 1
         kept.append(entry)
-    return Past(kept, edits, fresh, redrives, tuple(pauses), of, since, forked)
+    return Past(kept, edits, fresh, redrives, tuple(pauses), of, since, forked, former, spare)
 
 
-def _counts(entry: Entry, redrive: Redrive) -> bool:
-    """Whether an earlier entry still counts after a redrive."""
+def _counts(entry: Entry, redrive: Redrive, good: Collection[str]) -> bool:
+    """Whether an earlier entry still counts after a redrive.
+
+    Args:
+        good: steps whose results stay, and with them what led to those.
+    """
     if entry.kind in (Kind.SIGNAL, Kind.CLAIM, Kind.REDRIVE, Kind.FORKED, Kind.DISCARD):
         return True
-    if entry.kind in UNASKED or undone_step(entry.step) is not None or entry.step in redrive.steps:
+    if entry.kind is Kind.UNDO or undone_step(entry.step) is not None or entry.step in redrive.steps:
         return False
-    if entry.seq < redrive.after:
-        return True
-    return not redrive.whole and entry.kind in GOOD
+    return entry.seq < redrive.after or entry.step in good
 
 
 # Planning one
@@ -156,11 +172,11 @@ def _place(entries: Sequence[Entry], step: str) -> int:
     return min(cut_short, default=last.seq)
 
 
-def _interruption(entries: Sequence[Entry], timed_out: bool) -> int:
+def _interruption(entries: Sequence[Entry], timed_out: bool, cancelled: bool) -> int:
     """Where the run was cut short, if no step of it failed: cancelled, or out of time."""
-    cancelled = next((e.seq for e in entries if e.kind is Kind.CANCEL), None)
     timers = [e.seq for e in entries if e.kind is Kind.TIMER] if timed_out else []
-    places = [place for place in (cancelled, timers[-1] if timers else None) if place is not None]
+    places = [e.seq for e in entries if e.kind is Kind.CANCEL][:1] if cancelled else []
+    places += timers[-1:]
     return min(places, default=entries[-1].seq + 1 if entries else 0)
 
 
@@ -173,6 +189,7 @@ def plan(
     results: Collection[str] = (),
     children: Collection[str] = (),
     timed_out: bool = False,
+    cancelled: bool = False,
     pause: float = 0.0,
 ) -> Redrive:
     """Where a run goes on, and what of it is taken back.
@@ -185,6 +202,7 @@ def plan(
         results: steps whose results a person gives.
         children: the steps that are child runs.
         timed_out: it ended since its time was up.
+        cancelled: it ended since somebody cancelled it.
         pause: seconds since that end.
 
     Raises:
@@ -196,20 +214,19 @@ def plan(
         first, step, whole = 0, BEGINNING, True
     elif named:
         first, step = min((_place(entries, step), step) for step in named)
-        whole = step != failed or step in undo
-    elif undo:
-        first, step, whole = _place(entries, undo[0]), undo[0], True
-    elif failed is not None:
-        first, step, whole = _place(entries, failed), failed, False
-    else:
-        first, step, whole = _interruption(entries, timed_out), "", False
+        whole = step != failed or bool(undo)
+    else:  # before all that has to come otherwise: what failed or was cut short, and what is to be done again
+        places = [(_place(entries, step), step) for step in (failed, *undo[:1]) if step is not None]
+        if timed_out or cancelled or not places:
+            places.append((_interruption(entries, timed_out, cancelled), ""))
+        (first, step), whole = min(places), bool(undo)
     if undo and first > (earliest := _place(entries, undo[0])):
         if start is not None:
             raise NoSuchStep(
                 f"the effect of {undo[0]!r} was undone, so it has to run again: go on from it, or before it"
             )
         first, step, whole = earliest, undo[0], True
-    steps = tuple(dict.fromkeys(s for s in (step, *edits, *results) if s not in ("", BEGINNING)))
+    steps = tuple(dict.fromkeys(s for s in (step, *edits, *results, *undo) if s not in ("", BEGINNING)))
     again = [e.step for e in entries if e.step in children and (e.seq >= first if whole else e.step in edits)]
     fresh = tuple(dict.fromkeys((*edits, *undo, *again)))
     return Redrive(step, first, whole, steps, dict(edits), fresh, pause)

@@ -7,7 +7,7 @@ the same queue: there is one path, not two.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import Enum, auto
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -15,6 +15,9 @@ from typing import NamedTuple
 from segue.core.branches import items_of_one_map, name_of
 from segue.core.entries import OUTCOMES, UNASKED, Entry, Kind
 from segue.types import StepId
+
+AGAIN = frozenset({Kind.ATTEMPT, Kind.START, Kind.ASKED})
+"""Kinds that show that a step runs, whatever outcome it had before."""
 
 
 class Found(Enum):
@@ -37,9 +40,10 @@ class Tape:
 
     Args:
         entries: the run's journal, in order.
+        spare: steps whose results need not be asked for any more.
     """
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, entries: Iterable[Entry] = (), spare: Collection[str] = ()) -> None:
         self.seq = 0
         """The next entry's place."""
         self.time = 0.0
@@ -62,12 +66,15 @@ class Tape:
         self._by_call: dict[tuple[str, bytes | None], StepId] | None = None
         for entry in entries:
             self._load(entry)
+        self._spare = {step for step in spare if step in self._at}
 
     def _load(self, entry: Entry) -> None:
         self.seq = entry.seq + 1
         self.time = max(self.time, entry.ended)
         if entry.input is not None:
             self._inputs[entry.step] = entry.input
+        if entry.kind in AGAIN and self._at.pop(entry.step, None) is not None:
+            self.failed.pop(entry.step, None)  # it was run anew, with another input, and a crash came between
         if entry.kind in OUTCOMES:
             self._at[entry.step] = len(self._outcomes)  # a step that was run again after a divergence: the last counts
             self._outcomes.append(entry)
@@ -89,7 +96,7 @@ class Tape:
     @property
     def replaying(self) -> bool:
         """Recorded outcomes remain that the flow has not asked for or not been given yet."""
-        return bool(self._at or self._ready)
+        return bool(self._ready) or len(self._at) > len(self._spare)
 
     def ask(self, step: StepId, input: bytes | None) -> Found:
         """The flow calls this step with this input. A recorded outcome is queued for ``next``."""
@@ -97,6 +104,7 @@ class Tape:
         if known is not None and known != input:
             return Found.DIVERGED
         position = self._at.pop(step, None)
+        self._spare.discard(step)
         if position is None:
             return Found.NEW
         heappush(self._ready, position)
@@ -106,10 +114,15 @@ class Tape:
         """The arguments that the run recorded for this step."""
         return self._inputs.get(step)
 
+    def is_spare(self, step: StepId) -> bool:
+        """Whether its result stands beyond the place of a redrive, and has not been asked for yet."""
+        return step in self._spare
+
     def forget(self, step: StepId) -> None:
         """Run the step anew, whatever was recorded: the flow's policy after a divergence."""
         self._inputs.pop(step, None)
         self._at.pop(step, None)
+        self._spare.discard(step)
         self.failed.pop(step, None)
 
     def last_failure(self, step: StepId) -> bytes | None:
@@ -136,7 +149,9 @@ class Tape:
         if not self._at:
             return None
         if self._by_call is None:
-            self._by_call = {(name_of(left), self._inputs.get(left)): left for left in self._at}
+            self._by_call = {
+                (name_of(left), self._inputs.get(left)): left for left in self._at if left not in self._spare
+            }
         left = self._by_call.get((name_of(step), input))
         if left is None or left not in self._at or items_of_one_map(left, step):
             return None

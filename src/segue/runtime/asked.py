@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from segue.core.entries import Entry, Kind
+from segue.core.entries import GOOD, Entry, Kind
 from segue.core.lifecycle import Status
 from segue.errors import (
     CorruptRecord,
@@ -16,6 +16,7 @@ from segue.errors import (
 )
 from segue.runtime.failures import read_failure
 from segue.runtime.loop import Timer
+from segue.runtime.notes import unpack
 from segue.runtime.spec import FlowSpec, StepSpec
 from segue.types import StepId
 from segue.values import encode
@@ -51,7 +52,9 @@ class Asked(Protocol):
 def _give(future: "asyncio.Future[Any]", run: "Run", spec: StepSpec | FlowSpec, entry: Entry) -> None:
     """The flow gets a recorded result, or learns that it cannot be read any more."""
     try:
-        future.set_result(run.decoded(spec.output.decode, entry))
+        note, data = unpack(entry)
+        decode = spec.output.from_plain if note.given else spec.output.decode
+        future.set_result(decode(run.engine.artifacts.fetch(data) or b""))
     except (Unstorable, CorruptRecord) as error:
         future.set_exception(error)
 
@@ -104,7 +107,7 @@ class ChildCall:
         future = self.future
         if future.done():
             return
-        if entry.kind is Kind.OK:
+        if entry.kind in GOOD:
             _give(future, self.run, self.spec, entry)
         elif entry.kind is Kind.ERROR:
             error = run_error(self.id, self.spec.name, read_failure(entry.output))

@@ -186,7 +186,8 @@ class Call:
             self._climb(self.last.then)
             return
         last = failures[-1]
-        self.began = failed[0].started
+        pause = self.run.past.pause
+        self.began = failed[0].started + pause(failed[0].seq)
         self.cause = next((str(failure) for failure in reversed(failures) if not failure.rung), "")
         self.rung = last.rung
         if max(last.then, last.rung) >= len(self.spec.rungs):  # the ladder has become shorter since
@@ -197,7 +198,8 @@ class Call:
             self._climb(last.then)
             return
         self.tries = sum(failure.rung == last.rung for failure in failures)
-        self.rung_began = next(e.started for e, f in zip(failed, failures, strict=True) if f.rung == last.rung)
+        first = next(e for e, f in zip(failed, failures, strict=True) if f.rung == last.rung)
+        self.rung_began = first.started + pause(first.seq)
         rung = self.spec.rungs[self.rung]
         if rung.ask is not None:
             self.unanswered = sum(failure.type == "NoAnswer" for failure in failures)

@@ -21,6 +21,8 @@ async def in_thread(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[
 
     def work() -> Any:
         try:
+            if alone:  # cancelled before its turn came: it has not begun, and must not
+                return None
             return context.run(partial(fn, *args, **kwargs))
         finally:
             if alone:

@@ -36,6 +36,13 @@ class Place(Branch):
         """The outcome of the last step that this task awaited."""
 
     @property
+    def until(self) -> float:
+        """When its time is up as the flow sees time now; only where it has a deadline."""
+        past = self.run.past
+        assert self.deadline is not None
+        return self.deadline + past.pause(self.since) - past.pause(self.run.at) if past.pauses else self.deadline
+
+    @property
     def artifacts(self) -> Artifacts:
         return self.run.engine.artifacts
 

@@ -94,7 +94,7 @@ class Inquiry:
         if recorded and recorded[0].seq < run.past.since:
             mail = run.answers.get(str(plain(recorded[0].output)))
             if mail is None or read_decision(mail.body).kind != "answer":
-                return []
+                return [entry for entry in recorded if entry.seq > run.past.since]
         return recorded
 
     def _note_asked(self) -> float:

@@ -38,7 +38,7 @@ def pack_redriven(redriven: Redriven) -> bytes:
     return msgspec.msgpack.encode(redriven._replace(redrive=redrive))
 
 
-_Changes = tuple[str, int, bool, tuple[str, ...], dict[str, bytes], tuple[str, ...], float, str]
+_Changes = tuple[str, int, bool, tuple[str, ...], dict[str, bytes], tuple[str, ...], float, str, tuple[str, ...]]
 _redriven = msgspec.msgpack.Decoder(tuple[Deed, _Changes, bytes, tuple[str, ...]])
 
 

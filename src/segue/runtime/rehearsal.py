@@ -24,6 +24,7 @@ from segue.runtime.call import Call
 from segue.runtime.failures import read_failure
 from segue.runtime.lease import NeverAwaits, Stopwatch
 from segue.runtime.loop import Timer
+from segue.runtime.notes import unpack
 from segue.runtime.redrives import read_redrive
 from segue.runtime.run import Run, Stalled, show
 from segue.runtime.spec import FlowSpec
@@ -267,7 +268,7 @@ class _Rehearsed(Run):
         self._told: set[str] = set()
         self._asking: tuple[StepId, bytes] = (StepId(""), b"")
         self._probe: list[tuple[Status, bytes, Failure | None]] | None = None
-        excused = _excused(self.past.entries)
+        excused = _excused(self.past.entries) | {e.seq for e in self.past.entries if e.step in self.past.spare}
         of_steps = [entry for entry in self.past.entries if entry.kind in _OF_STEPS]
         self._known = {entry.step: entry.seq in excused for entry in of_steps}
         self._outcomes = {entry.step for entry in of_steps if entry.kind in OUTCOMES}
@@ -485,6 +486,8 @@ def _excused(entries: Sequence[Entry]) -> set[int]:
     for entry in entries:
         if entry.kind in (Kind.REDRIVE, Kind.FORKED):
             places |= {earlier.seq for earlier in entries if read_redrive(entry).after <= earlier.seq < entry.seq}
+        elif entry.kind is Kind.NOTED and unpack(entry)[0].given:
+            places.add(entry.seq)
     return places
 
 

@@ -41,7 +41,7 @@ from segue.runtime.ids import child_id
 from segue.runtime.inquiries import Inquiry
 from segue.runtime.lease import NeverAwaits
 from segue.runtime.loop import FlowTask, RunLoop, Timer
-from segue.runtime.notes import Note, unpack
+from segue.runtime.notes import Note
 from segue.runtime.redrives import read_redrive, why_cancelled
 from segue.runtime.signals import SignalCall, Signals
 from segue.runtime.spec import FlowSpec, StepSpec
@@ -75,7 +75,7 @@ class Run:
         self.engine, self.spec, self.row, self.new = engine, spec, row, new
         self.id = row.id
         self.past = past(entries, read_redrive)
-        self.tape = Tape(self.past.entries)
+        self.tape = Tape(self.past.entries, self.past.spare)
         self._signals: Signals | None = None
         self.inquiries: dict[str, Inquiry] = {}
         """The questions that people have to decide now."""
@@ -105,6 +105,8 @@ class Run:
         self.status = Status.RUNNING
         self._waiting: dict[StepId, Asked] = {}
         self._steps: dict[str, StepSpec] = {}
+        self._others: dict[str, str] = {}
+        """Steps that have another input than they had before a redrive, with a digest of it."""
         self._held: deque[tuple[int, Asked]] = deque()
         self._barriers: list[tuple[int, asyncio.Future[None]]] = []
         self._tasks: list[asyncio.Task[Any]] = []
@@ -168,7 +170,7 @@ class Run:
         """The flow awaits a step."""
         if not self.loop.at_home():
             self._refuse_stranger()
-        if self._steps.setdefault(spec.name, spec.origin) is not spec.origin:
+        if self._undoing is None and self._steps.setdefault(spec.name, spec.origin) is not spec.origin:
             first, second = (f"{f.__module__}.{f.__qualname__}" for f in (self._steps[spec.name].fn, spec.fn))
             raise DeclarationError(
                 f"two steps of one run are named {spec.name!r}: {first} and {second}. Name one: @step(name='…')"
@@ -197,7 +199,7 @@ class Run:
         input = spec.inputs.encode_typed(args, kwargs)
         step = here.identify(spec.name)
         if here.deadline is not None:
-            left = max(0.001, here.deadline - self.loop.now)
+            left = max(0.001, here.until - self.loop.now)
             own = options.timeout if options.timeout is not None else spec.timeout
             options = options._replace(timeout=left if own is None else min(own, left))
         id = options.id or child_id(self.id, step, self.past.fresh.get(step, 0))
@@ -222,11 +224,14 @@ class Run:
             recorded = artifacts.fetch(self.tape.recorded_input(step)) or b""
             if same(recorded, input):
                 found = self.tape.ask(step, self.tape.recorded_input(step))
-            elif self.spec.divergence == "rerun":
+            elif self.spec.divergence == "rerun" or self.tape.is_spare(step):
                 self.tape.forget(step)
                 found = Found.NEW
             else:
                 self._diverge(f"step {step!r} is asked for with {show(input)}, and was recorded with {show(recorded)}")
+        former = self.past.former.get(step, reference)
+        if former != reference and not same(artifacts.fetch(former) or b"", input):
+            self._others[step] = hashlib.blake2b(reference, digest_size=16).hexdigest()
         self._waiting[step] = asked
         asked.recorded = found is Found.RECORDED
         if found is Found.NEW:
@@ -363,9 +368,7 @@ class Run:
         self.loop.enter()
         try:
             self._turn()
-        except (KeyboardInterrupt, SystemExit) as error:
-            self._finish(Status.FAILED, error)
-        except NeverAwaits as error:
+        except (KeyboardInterrupt, SystemExit, NeverAwaits) as error:
             self._begin_to_end(Status.FAILED, error)
             self.wake()
         finally:
@@ -530,7 +533,7 @@ class Run:
             self._finish(status, error, failure=self._with_unknown(failure))
             return
         self.error = error
-        end = End(status, failure)
+        end = End(status, failure, blamed(error)[1])
         self.loop.now = self.submit(Kind.UNDO, StepId("@undo"), 0, self.engine.clock(), None, pack_end(end)).ended
         self._undo(end)
 
@@ -551,8 +554,7 @@ class Run:
 
     def _unknown(self) -> list[str]:
         """Steps that may have had an effect, and gave no result that it could be undone by."""
-        known = {effect.step for effect in self._effects if not unpack(effect.entry)[0].rung}
-        return sorted(self.begun - known)
+        return sorted(self.begun - {effect.step for effect in self._effects if effect.alone})
 
     def _with_unknown(self, failure: Failure) -> Failure:
         if not (unknown := self._unknown()):
@@ -576,6 +578,8 @@ class Run:
             failure = failure or Failure("Unknown", "")
             data = encode(failure, "failure")
             cause = blamed(self.error)[1] if self.error is not None else ""
+            if self.error is None and self._undoing is not None:  # another worker met it
+                cause = self._undoing.end.cause
             fault = (name_of(failure.step) if failure.step else None, cause or failure.type)
         event = {Status.COMPLETED: Event.COMPLETE, Status.FAILED: Event.FAIL}.get(status, Event.CANCEL)
         self.status = move(self.status, event)
@@ -699,8 +703,12 @@ class Run:
     def idempotency_key(self, step: StepId, rung: int = 0) -> str:
         """The same for every attempt and replay of this step, on this rung of its ladder, and for no other."""
         key = f"{self.id}\0{step}\0{rung}" if rung else f"{self.id}\0{step}"
-        if self.past.fresh and (times := self.past.fresh.get(undone_step(step) or step)):
-            key += f"\0again {times}"  # undoing another effect is another effect, too
+        if self.past.redrives:
+            effect = undone_step(step) or step  # undoing another effect is another effect, too
+            if times := self.past.fresh.get(effect):
+                key += f"\0again {times}"
+            if other := self._others.get(effect):
+                key += f"\0with {other}"
         return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
 
 

@@ -13,6 +13,7 @@ from segue.core.branches import name_of, signal_step
 from segue.core.entries import GOOD, Entry, Kind
 from segue.errors import CorruptRecord, InvalidResult, Unstorable
 from segue.runtime.failures import failure_of
+from segue.runtime.notes import unpack
 from segue.types import StepId
 from segue.values import Codec, as_json, encode, plain
 
@@ -124,7 +125,7 @@ class SignalCall:
             future.cancel()
             return
         try:
-            stored = self.run.engine.artifacts.fetch(entry.output) or b""
+            stored = self.run.engine.artifacts.fetch(unpack(entry)[1]) or b""
             future.set_result(self.codec.from_plain(stored))
         except (CorruptRecord, Unstorable) as error:  # the type has changed since
             future.set_exception(error)

@@ -4,6 +4,7 @@ That it does is an entry of its own, so that a run which has begun to undo never
 is resumed with. The undoing itself is a small flow: each undo is a step, with its own retries, recorded like any other.
 """
 
+import inspect
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,22 +27,27 @@ log = logging.getLogger("segue")
 
 
 class End(NamedTuple):
-    """How a run ends, once its effects are undone."""
+    """How a run ends, once its effects are undone.
+
+    Attributes:
+        cause: the class of the error in the step that it failed of.
+    """
 
     status: Status
     failure: Failure
+    cause: str = ""
 
 
 def pack_end(end: End) -> bytes:
     """The output of an entry of kind ``UNDO``."""
-    return encode([str(end.status), tuple(end.failure)], "the run's end")
+    return encode([str(end.status), tuple(end.failure), end.cause], "the run's end")
 
 
 def read_end(entry: Entry) -> End:
     """The end that such an entry announces."""
     match plain(entry.output):
-        case [str() as status, failure]:
-            return End(Status(status), read_failure(encode(failure, "failure")))
+        case [str() as status, failure, *more]:
+            return End(Status(status), read_failure(encode(failure, "failure")), str(more[0]) if more else "")
         case other:
             raise CorruptRecord(f"the record of the run's end cannot be read: {other!r:.200}")
 
@@ -58,6 +64,12 @@ class Effect(NamedTuple):
     def step(self) -> str:
         return self.call.step
 
+    @property
+    def alone(self) -> bool:
+        """No rung of the ladder before it can have had another effect, that nobody heard of."""
+        before = self.call.spec.rungs[: unpack(self.entry)[0].rung]
+        return not any(rung.spec is not None and rung.spec.undo is not None for rung in before)
+
 
 def effect_of(call: Call, entry: Entry) -> Effect | None:
     """The effect that a good outcome stands for, if something undoes it: that of the rung which gave it."""
@@ -68,22 +80,34 @@ def effect_of(call: Call, entry: Entry) -> Effect | None:
     return Effect(call, entry, *rung.spec.undo)
 
 
+def _inputs(call: Call) -> dict[str, Any]:
+    """The step's inputs as they were: the flow may have changed its own objects since."""
+    inputs, args, kwargs = call.spec.inputs, call.args, call.kwargs
+    edits = call.run.past.edits.get(call.step) if call.edited else None
+    if edits is not None or not inputs.same(call.input, inputs.encode(args, kwargs)):
+        args, kwargs = inputs.decode(call.input)
+    named = inputs.named(args, kwargs)
+    return named if edits is None else {**named, **inputs.convert(plain(edits))}
+
+
 def _arguments(effect: Effect) -> tuple[Any, ...]:
     """The effect's result, and the inputs that led to it, in the order of the step's parameters."""
     call = effect.call
     note, data = unpack(effect.entry)
     result = call.spec.output.decode(call.artifacts.fetch(data) or b"")
-    # as they were encoded: the flow's own objects may have changed since
-    args, kwargs = call.spec.inputs.decode(call.input)
-    inputs = call.spec.inputs.named(args, kwargs)
-    if (edit := call.run.past.edits.get(call.step)) is not None:
-        inputs |= call.spec.inputs.convert(plain(edit))
+    inputs = _inputs(call)
     if note.rung:
         rung = call.spec.rungs[note.rung]
         assert rung.spec is not None
         inputs = {**rung.defaults, **{name: inputs[name] for name in rung.taken or () if name in inputs}}
         inputs = rung.spec.inputs.named(*rung.spec.inputs.arranged(inputs))
-    return (result, *list(inputs.values())[: effect.taken])
+    did = call.spec.rungs[note.rung].spec or call.spec
+    kinds = did.inputs.signature.parameters
+    given: list[Any] = []
+    for name, value in inputs.items():
+        several = kinds[name].kind is inspect.Parameter.VAR_POSITIONAL
+        given += value if several else [value]
+    return (result, *given[: effect.taken])
 
 
 class Undoing:

@@ -9,8 +9,6 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -105,7 +103,9 @@ class Artifacts:
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if not self._renew(digest):
-            self._place(digest, lambda target: shutil.copyfile(source, target))
+            from shutil import copyfile  # who only reads artifacts starts quicker
+
+            self._place(digest, lambda target: copyfile(source, target))
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -243,13 +243,15 @@ class Artifacts:
                 yield from _listed(folder.path)
 
     def _place(self, digest: str, write: Callable[[Path], object]) -> None:
+        from tempfile import mkstemp
+
         target = self.path(digest)
         temporary: Path | None = None
         try:
             if not target.parent.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _sync(self.root)
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix="new-")
+            handle, name = mkstemp(dir=target.parent, prefix="new-")
             os.close(handle)
             temporary = Path(name)
             crashpoints.reach("before-artifact")
