@@ -45,10 +45,11 @@ LATE = journal((OK, "a"), (TIMER, "@timeout/@timer"), (CANCELLED, "b", 0.5))
         (BRANCHES, {"failed": "2/b", "start": "1/a"}, Redrive("1/a", 0, True, ("1/a",))),
         (UNDONE, {"failed": "ship"}, Redrive("pay", 1, True, ("pay",), {}, ("pay",))),
         (UNDONE, {"failed": "ship", "start": "pay"}, Redrive("pay", 1, True, ("pay",), {}, ("pay",))),
-        (UNDONE, {"failed": "ship", "start": "start"}, Redrive("start", 0, True, (), {}, ("pay",))),
+        (UNDONE, {"failed": "ship", "start": "start"}, Redrive("start", 0, True, ("pay",), {}, ("pay",))),
         (UNDONE, {"failed": "ship", "edits": {"ship": b"x"}},
          Redrive("pay", 1, True, ("pay", "ship"), {"ship": b"x"}, ("ship", "pay"))),
-        (STOPPED, {"failed": None}, Redrive("", 1, False)),
+        (STOPPED, {"failed": None, "cancelled": True}, Redrive("", 1, False)),
+        (STOPPED, {"failed": None}, Redrive("", 3, False)),  # the flow has dealt with it, and failed by itself
         (LATE, {"failed": None, "timed_out": True}, Redrive("", 1, False)),
         (LATE, {"failed": None, "start": "b"}, Redrive("b", 1, True, ("b",))),
         (PLAIN, {"failed": "c", "start": "b", "children": ["b", "c", "cleanup"]},
@@ -76,7 +77,7 @@ def counted(entries: list[Entry], redrive: Redrive) -> list[tuple[str, str]]:
 def test_what_counts_after_a_redrive_from_the_failed_step() -> None:
     assert counted(PLAIN, plan(PLAIN, failed="c")) == [("OK", "a"), ("OK", "b"), ("OK", "cleanup")]
     assert counted(BRANCHES, plan(BRANCHES, failed="2/b")) == [("OK", "1/a"), ("OK", "1/late")]
-    assert counted(STOPPED, plan(STOPPED, failed=None)) == [("OK", "a")]
+    assert counted(STOPPED, plan(STOPPED, failed=None, cancelled=True)) == [("OK", "a")]
     assert counted(LATE, plan(LATE, failed=None, timed_out=True)) == [("OK", "a")]
 
 

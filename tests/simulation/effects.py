@@ -445,9 +445,9 @@ async def execute(tree: Tree) -> Any:
                 raise
             return "late"
     if kind == "child":
-        return await errand.options(timeout=time * 4 if flag else None, delay=time * 8 if time > 2 else 0)(parts[0])
+        return await venture.options(timeout=time * 4 if flag else None, delay=time * 8 if time > 2 else 0)(parts[0])
     if kind == "children":
-        return await errand.map(parts)
+        return await venture.map(parts)
     if kind == "map":
         found = await each.map([[str(n), f"{way}/well", str(n)] for n, way in enumerate(("well", "late", "after"))])
         return list(found)
@@ -461,7 +461,7 @@ async def execute(tree: Tree) -> Any:
         return "what?"
 
 
-@flow(name="errand")
-async def errand(tree: Tree) -> str:
+@flow(name="venture")
+async def venture(tree: Tree) -> str:
     """Execute a random program; its result as text."""
     return repr(await execute(tree))

@@ -14,7 +14,7 @@ from segue.stores.base import Query, Row, Store
 from segue.testing import Env
 from segue.testing.world import Trap
 
-from .effects import Tree, errand, generate, world
+from .effects import Tree, generate, venture, world
 from .verdicts import faults
 
 POINTS = (
@@ -97,7 +97,7 @@ class Story:
     def begin(self) -> None:
         """Start it, and perhaps cancel it on the way."""
         self.plan_crashes(3)
-        options = errand.options(timeout=20) if self.r.random() < 0.15 else errand
+        options = venture.options(timeout=20) if self.r.random() < 0.15 else venture
         self.env.start(options, self.tree)
         self.disturb(0.4)
 
@@ -289,7 +289,7 @@ class Story:
             self.wrong += [f"{row.id}: {fault}" for fault in faults(self.record(row.id), world.effects.values())]
             loaded = self.disk._load(row.id)  # pyright: ignore[reportPrivateUsage]
             assert loaded is not None
-            verdict = rehearse(errand.spec, *loaded, self.env._world.artifacts)  # pyright: ignore[reportPrivateUsage]
+            verdict = rehearse(venture.spec, *loaded, self.env._world.artifacts)  # pyright: ignore[reportPrivateUsage]
             self.wrong += [f"{row.id}: its replay differs: {one.said}" for one in verdict.differences]
         self.wrong += world.wrong
         world.wrong = []
