@@ -123,6 +123,7 @@ def commands(path: Path) -> dict[str, tuple[str, ...]]:
     """What somebody asks of a store, by name."""
     db: Any = apsw.Connection(str(path))
     [(run,)] = db.execute("select id from runs where status = 'completed' order by number limit 1 offset 40000")
+    [(dead,)] = db.execute("select id from runs where status = 'failed' order by number limit 1 offset 400")
     db.close()
     return {
         "segue runs": ("runs",),
@@ -131,6 +132,8 @@ def commands(path: Path) -> dict[str, tuple[str, ...]]:
         "segue show RUN": ("show", run),
         "segue show the end of an id": ("show", run[-6:]),
         "segue show last": ("show", "last"),
+        "segue dead": ("dead",),
+        "segue dead show RUN": ("dead", "show", dead),
     }
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from click.testing import CliRunner
 
 import segue
-from segue.cli import cli
+from segue.cli import MODULES, cli
 from segue.cli.text import one_line, visible
 
 from .conftest import Project
 
 
 def test_help_and_version() -> None:
-    for command in ["", *cli.commands]:
+    for command in ["", *MODULES]:
         shown = CliRunner().invoke(cli, [*filter(None, [command]), "--help"])
         assert shown.exit_code == 0
         assert command in ("", "doctor") or "--store" in shown.output
@@ -26,9 +26,26 @@ def test_help_and_version() -> None:
 
 
 def test_help_imports_nothing_slow() -> None:
-    code = "import sys, segue.cli; print([m for m in ('rich', 'asyncio', 'apsw', 'msgspec') if m in sys.modules])"
+    watched = "('rich', 'asyncio', 'apsw', 'msgspec', 'segue.cli.run')"
+    code = f"import sys, segue.cli; print([m for m in {watched} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_what_only_looks_waits_for_neither_a_loop_nor_rich(project: Project) -> None:
+    project.segue("run", "app.py:bad", "--input", "1")
+    for command in ("runs", "show last", "dead", "inbox"):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "segue", *command.split()],
+            cwd=project.folder,
+            env=project.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "segue.cli.archive" in imported
+        assert not imported & {"rich", "asyncio", "segue.runtime.engine"}, command
 
 
 def test_usage_errors_exit_with_2(project: Project) -> None:

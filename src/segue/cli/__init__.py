@@ -1,27 +1,35 @@
-"""The command line. Only click is imported here: ``segue --help`` must not wait for an engine that it does not need."""
+"""The command line. Only click and the command that is given are imported: none waits for what it does not need."""
 
 import atexit
 import os
 import sys
+from importlib import import_module
 
 import click
 
-from segue.cli.chaos import chaos
-from segue.cli.dead import dead
-from segue.cli.diff import diff
-from segue.cli.doctor import doctor
-from segue.cli.graph import graph
-from segue.cli.inbox import inbox
-from segue.cli.mend import cancel, discard, fork, redrive, signal
-from segue.cli.prune import prune
-from segue.cli.replay import replay
-from segue.cli.run import run
-from segue.cli.runs import runs
-from segue.cli.show import show
 from segue.cli.text import say, visible
-from segue.cli.work import resume, worker
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+MODULES = {
+    **{name: name for name in ("run", "graph", "chaos", "runs", "show", "inbox", "dead", "diff", "replay", "doctor")},
+    **dict.fromkeys(("resume", "worker"), "work"),
+    **dict.fromkeys(("cancel", "signal", "redrive", "discard", "fork"), "mend"),
+    "prune": "prune",
+}
+"""Each command, and the module that it is in."""
+
+
+class _Commands(click.Group):
+    """The commands by name. Each is imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in MODULES:
+            return None
+        return getattr(import_module(f"segue.cli.{MODULES[cmd_name]}"), cmd_name)
 
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -36,19 +44,12 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version and exit."
 )
 def cli() -> None:
     """Durable pipelines: run flows, carry on what was interrupted, and see what happened."""
-
-
-RUNNING = (run, resume, worker, graph, chaos)
-LOOKING = (runs, show, inbox, dead, diff, replay, doctor)
-MENDING = (cancel, signal, redrive, discard, fork, prune)
-for command in (*RUNNING, *LOOKING, *MENDING):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -1,18 +1,23 @@
 """A store for commands that execute nothing: read, and written to, without joining it as a worker."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.core.entries import Entry
 from segue.errors import UnknownRun, UsageError
-from segue.inspection import Fetch, RunRecord, timeline
 from segue.runtime.settings import default_store
 from segue.stores.artifacts import Artifacts
 from segue.stores.base import Query, Row, Store
 from segue.stores.sqlite import SqliteStore
 from segue.stores.urls import open_url
+
+if TYPE_CHECKING:
+    from segue.inspection import Fetch, RunRecord
+
+T = TypeVar("T")
 
 EVERY = 1_000_000
 """A limit that is none."""
@@ -23,7 +28,7 @@ class Archive:
     """A store that is open for reading."""
 
     store: Store
-    fetch: Fetch
+    fetch: "Fetch"
 
     async def row(self, wanted: str) -> Row:
         """The run that an id, its beginning or end, or ``last`` names.
@@ -51,13 +56,13 @@ class Archive:
             limit *= 10
 
     async def _matching(self, wanted: str) -> list[Row]:
-        rows = await self.store.find(Query(text=wanted, limit=100))
-        exact = [row for row in rows if row.id == wanted]
-        found = {row.id for row in rows}
-        rows = [row for row in rows if row.parent not in found]  # child runs begin as the run does that called them
-        if not exact and len(wanted) < 4:
+        if exact := await self.store.find(Query(id=wanted)):
+            return exact
+        if len(wanted) < 4:
             raise UnknownRun(f"{wanted!r} is too short for a part of an id: give at least 4 characters, or: last")
-        return exact or rows
+        rows = await self.store.find(Query(text=wanted, limit=100))
+        found = {row.id for row in rows}
+        return [row for row in rows if row.parent not in found]  # child runs begin as the run does that called them
 
     async def load(self, id: str) -> tuple[Row, list[Entry]]:
         """A run with its journal.
@@ -70,12 +75,14 @@ class Archive:
             raise UnknownRun(f"no run has the id {id!r} in {self.store.url}")
         return loaded
 
-    async def record(self, id: str, *, whole: bool) -> RunRecord:
+    async def record(self, id: str, *, whole: bool) -> "RunRecord":
         """A run with its steps.
 
         Args:
             whole: load large values too.
         """
+        from segue.inspection import timeline
+
         row, entries = await self.load(id)
         children = await self.store.find(Query(parent=id, limit=EVERY))
         return timeline(row, entries, children[::-1], self.fetch if whole else None)
@@ -87,6 +94,17 @@ class Archive:
     def now(self) -> float:
         """The time by which this store's runs are dated."""
         return time.time()
+
+
+def at_once(reading: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing but an archive, whose store blocks. No loop: to import it alone
+    takes as long as to read."""
+    try:
+        reading.send(None)
+    except StopIteration as done:
+        return done.value
+    reading.close()
+    raise RuntimeError("it waits for something")
 
 
 @asynccontextmanager

@@ -23,9 +23,9 @@ def dead(context: click.Context, flow: str | None, as_json: bool, store: str | N
     """
     if context.invoked_subcommand is not None:
         return
-    import asyncio
+    from segue.cli.archive import at_once
 
-    asyncio.run(_list(flow, as_json, store))
+    at_once(_list(flow, as_json, store))
 
 
 async def _list(flow: str | None, as_json: bool, url: str | None) -> None:
@@ -49,9 +49,7 @@ async def _list(flow: str | None, as_json: bool, url: str | None) -> None:
 
 
 def _print(faults: "list[Fault]") -> None:
-    from rich.text import Text
-
-    from segue.cli.look import out
+    from segue.cli.lines import Text, out
     from segue.cli.text import day, one_line
 
     console = out()
@@ -66,7 +64,7 @@ def _print(faults: "list[Fault]") -> None:
         line = Text(f"{row[0]:>{runs}}  {row[1]:<{flow}}  {row[2]:<{step}}  ")
         line.append(f"{row[3]:<{error}}", style="red")
         line.append(f"  {row[4]:<12}  {one_line(fault.newest)}")
-        console.print(line, soft_wrap=True)
+        console.print(line)
 
 
 class _Letter(NamedTuple):
@@ -86,9 +84,9 @@ def show(run: str, full: bool, as_json: bool, store: str | None) -> None:
 
     RUN is an id, at least four characters of its beginning or end, or the word last: the newest dead letter.
     """
-    import asyncio
+    from segue.cli.archive import at_once
 
-    letter = asyncio.run(_load(run, store))
+    letter = at_once(_load(run, store))
     if as_json:
         from segue.cli.text import as_text
 
@@ -123,32 +121,30 @@ def _as_data(letter: _Letter) -> dict[str, Any]:
 
 
 def _print_letter(letter: _Letter, full: bool) -> None:
-    from rich.text import Text
-
     from segue.cli.inbox import print_value
-    from segue.cli.look import out
+    from segue.cli.lines import Text, out
     from segue.cli.text import clock, one_line, visible
 
     record, step, console = letter.record, letter.step, out()
     error = record.error
     assert error is not None
     row = record.row
-    console.print(Text(f"{row.status}: {one_line(row.flow)}  {one_line(row.id)}", style="bold red"), soft_wrap=True)
+    console.print(Text(f"{row.status}: {one_line(row.flow)}  {one_line(row.id)}", style="bold red"))
     for one in record.interventions:
         who = f"{one_line(one.by)} " if one.by else ""
-        console.print(Text(f"  {clock(one.time)}  {who}{one_line(one.said)}", style="yellow"), soft_wrap=True)
+        console.print(Text(f"  {clock(one.time)}  {who}{one_line(one.said)}", style="yellow"))
     if row.reason:
-        console.print(Text(f"  {one_line(row.reason)}", style="yellow"), soft_wrap=True)
+        console.print(Text(f"  {one_line(row.reason)}", style="yellow"))
     if step is None:
         where = "the flow's own code"
     else:
         where = f"step {one_line(step.id)}" if step.run is None else f"child run {one_line(step.run)}"
-    console.print(Text(f"  failed in {where}, {clock(row.ended or 0.0)}"), soft_wrap=True)
+    console.print(Text(f"  failed in {where}, {clock(row.ended or 0.0)}"))
     _print_ladder(console, step, full)
-    console.print(Text(f"  {visible(str(error))}", style="red"), soft_wrap=True)
+    console.print(Text(f"  {visible(str(error))}", style="red"))
     trace = step.error.traceback if step is not None and step.error is not None else error.traceback
     for line in visible(trace.rstrip()).split("\n")[0 if full else -12 :] if trace else ():
-        console.print(Text(f"      {line}", style="dim"), soft_wrap=True)
+        console.print(Text(f"      {line}", style="dim"))
     if step is not None:
         print_value(console, "input", step.input)
     else:
@@ -156,13 +152,12 @@ def _print_letter(letter: _Letter, full: bool) -> None:
     for other in record.steps:
         if other.undo is not None:
             style = "green" if other.undo == "undone" else "red"
-            console.print(Text(f"  {other.undo}: the effect of {one_line(other.id)}", style=style), soft_wrap=True)
+            console.print(Text(f"  {other.undo}: the effect of {one_line(other.id)}", style=style))
     _print_hints(console, letter)
 
 
 def _print_ladder(console: Any, step: "StepRecord | None", full: bool) -> None:
-    from rich.text import Text
-
+    from segue.cli.lines import Text
     from segue.cli.text import clock, duration, one_line, shorten
 
     if step is None or step.run is not None:
@@ -172,18 +167,16 @@ def _print_ladder(console: Any, step: "StepRecord | None", full: bool) -> None:
         by = f" ({one_line(attempt.by)})" if attempt.by else ""
         why = one_line(str(attempt.error)) if attempt.error is not None else ""
         line = f"    attempt {attempt.number}{by}  {clock(attempt.started)}  {attempt.status}{took}  {why}"
-        console.print(Text(line if full else shorten(line, 2 * console.width), style="red"), soft_wrap=True)
+        console.print(Text(line if full else shorten(line, 2 * console.width), style="red"))
         if attempt.error is not None and attempt.error.raw:
             raw = one_line(attempt.error.raw)
-            console.print(
-                Text(f"      it was {raw if full else shorten(raw, console.width)}", style="dim"), soft_wrap=True
-            )
+            console.print(Text(f"      it was {raw if full else shorten(raw, console.width)}", style="dim"))
 
 
 def _print_hints(console: Any, letter: _Letter) -> None:
     import shlex
 
-    from rich.text import Text
+    from segue.cli.lines import Text
 
     row = letter.record.row
     lines = [
@@ -201,4 +194,4 @@ def _print_hints(console: Any, letter: _Letter) -> None:
     for line in lines:
         command, _, comment = line.partition("   #")
         comment = f"   #{comment}" if comment else ""
-        console.print(Text(f"  {command}{letter.store}{comment}", style="dim"), soft_wrap=True)
+        console.print(Text(f"  {command}{letter.store}{comment}", style="dim"))

@@ -30,9 +30,9 @@ def inbox(
     """List the questions that wait for an answer, oldest first."""
     if context.invoked_subcommand is not None:
         return
-    import asyncio
+    from segue.cli.archive import at_once
 
-    asyncio.run(_list(flow, assignee, everything, limit, as_json, store))
+    at_once(_list(flow, assignee, everything, limit, as_json, store))
 
 
 @inbox.command(short_help="Show one question, with all that belongs to it.")
@@ -44,9 +44,9 @@ def show(question: str, as_json: bool, store: str | None) -> None:
 
     QUESTION is an id, or the beginning of one.
     """
-    import asyncio
+    from segue.cli.archive import at_once
 
-    found = asyncio.run(_one(question, store))
+    found = at_once(_one(question, store))
     if as_json:
         from segue.cli.text import as_text
 
@@ -167,9 +167,7 @@ def as_data(question: "Question") -> dict[str, Any]:
 
 
 def _print(found: "list[Question]", now: float) -> None:
-    from rich.text import Text
-
-    from segue.cli.look import out
+    from segue.cli.lines import Text, out
     from segue.cli.text import duration, one_line, shorten
 
     console = out()
@@ -183,7 +181,7 @@ def _print(found: "list[Question]", now: float) -> None:
         line.append(f"  {assignee:<{whose}}  ")
         room = console.width - len(line)
         line.append(shorten(one_line(f"{question.text}  ({question.flow})"), max(20, room)))
-        console.print(line, soft_wrap=True)
+        console.print(line)
 
 
 def _standing(question: "Question", now: float) -> str:
@@ -205,9 +203,7 @@ def print_question(question: "Question", store: str = "", *, how: bool = True) -
     Args:
         how: say how to answer it.
     """
-    from rich.text import Text
-
-    from segue.cli.look import err, out
+    from segue.cli.lines import Text, err, out
     from segue.cli.text import clock, one_line, visible
 
     console = out() if how else err()
@@ -217,24 +213,23 @@ def print_question(question: "Question", store: str = "", *, how: bool = True) -
     facts.append(f"by step {one_line(question.step)} of run {one_line(question.run)}, {one_line(question.flow)}")
     if question.due is not None:
         facts.append(f"until {clock(question.due)}")
-    console.print(Text("  " + "  ".join(facts), style="dim"), soft_wrap=True)
+    console.print(Text("  " + "  ".join(facts), style="dim"))
     if "refused" in question.shown:
-        console.print(Text(f"  {visible(str(question.shown['refused']))}", style="yellow"), soft_wrap=True)
+        console.print(Text(f"  {visible(str(question.shown['refused']))}", style="yellow"))
     for name in ("about", "input", "failure", "raw", "default"):
         if question.shown.get(name) not in (None, ""):
             print_value(console, name, question.shown[name])
     if question.fate != "open":
         _print_decision(console, question)
     else:
-        console.print(Text(f"  an answer is {visible(question.wanted)}"), soft_wrap=True)
+        console.print(Text(f"  an answer is {visible(question.wanted)}"))
         if how:
-            console.print(Text(f"  segue inbox answer {question.id} --value JSON{store}", style="dim"), soft_wrap=True)
+            console.print(Text(f"  segue inbox answer {question.id} --value JSON{store}", style="dim"))
 
 
 def print_value(console: Any, name: str, value: Any) -> None:
     """A value under its name."""
-    from rich.text import Text
-
+    from segue.cli.lines import Text
     from segue.cli.text import as_text, visible
 
     label = {"raw": "refused", "input": "input", "default": "otherwise"}.get(name, name)
@@ -244,17 +239,16 @@ def print_value(console: Any, name: str, value: Any) -> None:
     first, *rest = shown.split("\n")
     head = Text(f"  {label}  ", style="cyan")
     head.append(first, style="default")
-    console.print(head, soft_wrap=True)
+    console.print(head)
     for line in rest:
-        console.print(Text(f"{' ' * (len(label) + 4)}{line}"), soft_wrap=True)
+        console.print(Text(f"{' ' * (len(label) + 4)}{line}"))
 
 
 def _print_decision(console: Any, question: "Question") -> None:
-    from rich.text import Text
-
+    from segue.cli.lines import Text
     from segue.cli.text import as_text, clock, one_line
 
     at = clock(question.decided or 0.0)
     words = {"nobody": f"nobody had answered in time, {at}", "withdrawn": f"withdrawn by its run, {at}"}
     said = words.get(question.fate) or f"answered by {one_line(question.by or '')}, {at}: {as_text(question.value)}"
-    console.print(Text(f"  {said}", style="green" if question.fate == "answer" else "yellow"), soft_wrap=True)
+    console.print(Text(f"  {said}", style="green" if question.fate == "answer" else "yellow"))

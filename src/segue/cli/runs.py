@@ -7,9 +7,8 @@ import click
 from segue.cli.options import json_output, with_store
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from segue.cli.archive import Archive
+    from segue.cli.lines import Text
     from segue.stores.base import Row
 
 STATUSES = ["queued", "running", "waiting", "completed", "failed", "cancelled"]
@@ -23,9 +22,9 @@ STATUSES = ["queued", "running", "waiting", "completed", "failed", "cancelled"]
 @with_store
 def runs(flow: str | None, status: tuple[str, ...], limit: int, as_json: bool, store: str | None) -> None:
     """List runs, newest first."""
-    import asyncio
+    from segue.cli.archive import at_once
 
-    asyncio.run(_list(flow, status, limit, as_json, store))
+    at_once(_list(flow, status, limit, as_json, store))
 
 
 async def _list(flow: str | None, status: tuple[str, ...], limit: int, as_json: bool, url: str | None) -> None:
@@ -53,13 +52,7 @@ async def _list(flow: str | None, status: tuple[str, ...], limit: int, as_json: 
 
 
 def _described(row: "Row", store: "Archive", orphans: set[str]) -> dict[str, Any]:
-    from segue.inspection import reason_of, until_of
-
-    reason = "its worker died; to go on: segue resume" if row.id in orphans else reason_of(row, store.now())
-    if (until := until_of(row)) is not None:
-        from segue.cli.text import clock
-
-        reason = f"{reason}, until {clock(until)}"
+    reason = None if row.status.terminal else _reason(row, store.now(), orphaned=row.id in orphans)
     return {
         "id": row.id,
         "flow": row.flow,
@@ -75,10 +68,19 @@ def _described(row: "Row", store: "Archive", orphans: set[str]) -> dict[str, Any
     }
 
 
-def _print(described: list[dict[str, Any]], now: float) -> None:
-    from rich.text import Text
+def _reason(row: "Row", now: float, *, orphaned: bool) -> str | None:
+    from segue.inspection import reason_of, until_of
 
-    from segue.cli.look import out
+    reason = "its worker died; to go on: segue resume" if orphaned else reason_of(row, now)
+    if (until := until_of(row)) is not None:
+        from segue.cli.text import clock
+
+        reason = f"{reason}, until {clock(until)}"
+    return reason
+
+
+def _print(described: list[dict[str, Any]], now: float) -> None:
+    from segue.cli.lines import Text, out
 
     console = out()
     lines = [_columns(run, now) for run in described]
@@ -88,7 +90,7 @@ def _print(described: list[dict[str, Any]], now: float) -> None:
     console.print(Text(f"{'run':<{id}}  {'flow':<{flow}}  {'status':<11}  {'started':<12}  {'took':>9}", style="dim"))
     for run, columns in zip(described, lines, strict=True):
         for line in _laid_out(run, columns, id, flow, console.width):
-            console.print(line, soft_wrap=True)
+            console.print(line)
 
 
 def _columns(run: dict[str, Any], now: float) -> tuple[str, str, str, str]:
@@ -112,8 +114,7 @@ def short_id(id: str, parent: str | None) -> str:
 
 
 def _laid_out(run: dict[str, Any], columns: tuple[str, str, str, str], id: int, flow: int, width: int) -> "list[Text]":
-    from rich.text import Text
-
+    from segue.cli.lines import Text
     from segue.cli.look import STATUS_STYLES, symbol
     from segue.cli.text import one_line, shorten
 

@@ -7,9 +7,7 @@ import click
 from segue.cli.options import json_output, with_store
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
-
+    from segue.cli.lines import Console, Text
     from segue.inspection import AttemptRecord, RunRecord, StepRecord
     from segue.runtime.notes import Note
 
@@ -27,9 +25,9 @@ def show(run: str, inputs: bool, outputs: bool, full: bool, step: str | None, as
 
     RUN is an id, at least four characters of its beginning or end, or the word last.
     """
-    import asyncio
+    from segue.cli.archive import at_once
 
-    record, now, where = asyncio.run(_load(run, store, whole=as_json or full or inputs or outputs or step is not None))
+    record, now, where = at_once(_load(run, store, whole=as_json or full or inputs or outputs or step is not None))
     if step is not None:
         record = _only(record, step)
     if as_json:
@@ -101,7 +99,7 @@ class _Page:
     """
 
     def __init__(self, record: "RunRecord", now: float, inputs: bool, outputs: bool, full: bool, trouble: str) -> None:
-        from segue.cli.look import out
+        from segue.cli.lines import out
 
         self.record, self.now, self.inputs, self.outputs, self.full = record, now, inputs, outputs, full
         self.trouble = trouble
@@ -123,8 +121,7 @@ class _Page:
     # The run as a whole
 
     def _head(self) -> None:
-        from rich.text import Text
-
+        from segue.cli.lines import Text
         from segue.cli.look import STATUS_STYLES, symbol
         from segue.cli.text import clock, duration, one_line
         from segue.inspection import reason_of, until_of
@@ -154,7 +151,7 @@ class _Page:
             )
         for one in self.record.interventions:
             who = f"{one_line(one.by)} " if one.by else ""
-            self.console.print(Text(f"  {clock(one.time)} {who}{one_line(one.said)}", style="yellow"), soft_wrap=True)
+            self.console.print(Text(f"  {clock(one.time)} {who}{one_line(one.said)}", style="yellow"))
             if one.data is not None and (self.inputs or self.full):
                 self._value(one.kind, one.data, 4)
         if row.status == "failed" and row.reason:
@@ -163,16 +160,15 @@ class _Page:
             self._value("input", self.record.input, 2)
 
     def _tail(self) -> None:
-        from rich.text import Text
-
+        from segue.cli.lines import Text
         from segue.cli.text import visible
 
         error = self.record.error
         if error is not None:
             self.console.print()
-            self.console.print(Text(visible(str(error)), style="red"), soft_wrap=True)
+            self.console.print(Text(visible(str(error)), style="red"))
             if error.traceback and (self.full or not self._failed_steps()):
-                self.console.print(Text(visible(error.traceback.rstrip()), style="dim"), soft_wrap=True)
+                self.console.print(Text(visible(error.traceback.rstrip()), style="dim"))
         elif self.record.status == "completed" and (self.outputs or self.full):
             self.console.print()
             self._value("result", self.record.result, 0)
@@ -201,12 +197,11 @@ class _Page:
         return one_line(step.name) + (f" #{number}" if number else "") + (f" ·{path}" if path else "")
 
     def _step(self, step: "StepRecord", name: int, bar: int) -> None:
-        from rich.text import Text
-
+        from segue.cli.lines import Text
         from segue.cli.look import STATUS_STYLES, symbol
         from segue.cli.text import duration, shorten
 
-        line = Text(no_wrap=True, overflow="crop")
+        line = Text()
         line.append(f"{symbol(step.status)} ", style=STATUS_STYLES[step.status])
         line.append(f"{shorten(self._name(step), name):<{name}}  ", style="dim" if step.kind == "timer" else "")
         line.append_text(self._bar(step, bar))
@@ -237,8 +232,7 @@ class _Page:
 
     def _bar(self, step: "StepRecord", width: int) -> "Text":
         """Each attempt where it lies in the run's time; pauses between them as dots."""
-        from rich.text import Text
-
+        from segue.cli.lines import Text
         from segue.cli.look import STATUS_STYLES, in_unicode
 
         solid, pause, edge = ("█", "┈", "▏") if in_unicode(self.console.file) else ("#", ".", "|")  # pyright: ignore
@@ -279,29 +273,25 @@ class _Page:
             self._block(trace.rstrip(), 6)
 
     def _note(self, text: str, style: str) -> None:
-        from rich.padding import Padding
-        from rich.text import Text
-
+        from segue.cli.lines import Text
         from segue.cli.text import one_line, shorten
 
         shown = one_line(text) if self.full else shorten(one_line(text), 3 * self.console.width)
-        self.console.print(Padding(Text(shown, style=style), (0, 0, 0, 4)))
+        self.console.print(Text(shown, style=style), indent=4)
 
     def _block(self, text: str, indent: int) -> None:
-        from rich.text import Text
-
+        from segue.cli.lines import Text
         from segue.cli.text import visible
 
         lines = visible(text).split("\n")
         if not self.full and len(lines) > 12:
             lines = [*lines[:2], f"… {len(lines) - 11} lines more: --full", *lines[-9:]]
         for line in lines:
-            self.console.print(Text(f"{' ' * indent}{line}", style="dim"), soft_wrap=True)
+            self.console.print(Text(f"{' ' * indent}{line}", style="dim"))
 
     def _value(self, what: str, value: Any, indent: int) -> None:
         """A value as JSON; a long one is cut, unless all is wanted."""
-        from rich.text import Text
-
+        from segue.cli.lines import Text
         from segue.cli.text import as_text
 
         text = as_text(value)
@@ -318,6 +308,6 @@ class _Page:
         first, *rest = lines
         head = Text(f"{' ' * indent}{what}  ", style="cyan")
         head.append(first, style="default")
-        self.console.print(head, soft_wrap=True)
+        self.console.print(head)
         for line in rest:
-            self.console.print(Text(f"{' ' * (indent + len(what) + 2)}{line}"), soft_wrap=True)
+            self.console.print(Text(f"{' ' * (indent + len(what) + 2)}{line}"))

@@ -1,6 +1,5 @@
 """Errors as text, whatever they do when asked for it."""
 
-import traceback
 from types import TracebackType
 
 from segue.errors import CheckFailed, Failure, InvalidResult, RunFailed, SegueError, StepFailed
@@ -52,6 +51,8 @@ def traceback_of(error: BaseException) -> str:
         own = _own_part(error.__traceback__)
         if own is None and isinstance(error, SegueError):  # we raised it ourselves, and its message says all
             return ""
+        import traceback  # whoever only reads failures starts quicker
+
         lines = traceback.format_exception(type(error), error, own or error.__traceback__, limit=20)
         return clean("".join(lines))
     except BaseException as worse:

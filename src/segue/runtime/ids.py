@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import socket
 import time
 
 from segue.errors import UsageError
@@ -36,7 +35,7 @@ def child_id(run: str, step: str, fresh: int = 0) -> str:
 
 def worker_id() -> str:
     """The name of one start of one engine."""
-    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+    return f"{os.uname().nodename}:{os.getpid()}:{os.urandom(4).hex()}"
 
 
 def checked(id: str) -> str:

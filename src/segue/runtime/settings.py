@@ -1,7 +1,6 @@
 """Where the store is, and what a project's ``segue.toml`` says."""
 
 import os
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -56,6 +55,8 @@ def read(folder: Path) -> Settings:
         file = folder / name
         if not file.is_file():
             continue
+        import tomllib  # where no file is, nobody waits for it
+
         try:
             table: Any = tomllib.loads(file.read_text())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,14 +1,16 @@
 """Threads that do not hold up the end of the program: for blocking steps, and for the embedded store."""
 
-import asyncio
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
-Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
+Job = tuple["asyncio.AbstractEventLoop", "asyncio.Future[Any]", Callable[[], Any]]
 
 
 def _settle(future: "asyncio.Future[Any]", value: Any, error: BaseException | None) -> None:
@@ -57,7 +59,9 @@ class Pool:
 
     def submit(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         """Do this work on a thread; the future belongs to the running loop."""
-        loop = asyncio.get_running_loop()
+        from asyncio import get_running_loop  # the command line reads stores without a loop, and starts quicker
+
+        loop = get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._jobs.put((loop, future, work))
         if not self._idle.acquire(blocking=False) and self._threads < self.size:

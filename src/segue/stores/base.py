@@ -246,6 +246,7 @@ class Query(NamedTuple):
     status: tuple[Status, ...] = ()
     text: str | None = None
     """An id, or the beginning or end of one."""
+    id: str | None = None
     parent: str | None = None
     limit: int = 50
     dead: bool = False

@@ -26,7 +26,6 @@ from segue.stores.sqlite_post import SqlitePost, ask, take, withdraw
 from segue.stores.sqlite_reading import SqliteReading, lapsed_workers
 from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, checksum_of, fence, insert_entry, row_from, wake_parents
 from segue.types import StepId
-from segue.values import encode
 
 T = TypeVar("T")
 
@@ -165,7 +164,7 @@ class SqliteStore(SqliteReading, SqlitePost):
         status, losses = after_loss(losses, progressed=since.progressed, suspect=step is not None, doubt=doubt)
         if status is Status.FAILED:
             failure = Failure("WorkerLost", f"its worker died {losses} times in a row while step {step!r} was running")
-            result = encode(failure, "failure")
+            result = _encoded(failure)
             db.execute(
                 "update runs set status = 'failed', worker = null, losses = ?, result = ?, seal = ?, ended = ?,"
                 " step = ?, error = ? where id = ?",
@@ -410,7 +409,7 @@ class SqliteStore(SqliteReading, SqlitePost):
         now = self.clock()
         seq = next(iter(db.execute("select coalesce(max(seq) + 1, 0) from entries where run = ?", (row.id,))))[0]
         if row.claims:
-            claim = encode({"worker": worker, "losses": row.losses}, "claim")
+            claim = _encoded({"worker": worker, "losses": row.losses})
             insert_entry(db, row.id, Entry(seq, Kind.CLAIM, StepId("@claim"), 0, now, now, None, claim))
             seq += 1
         started = row.started if row.started is not None else now
@@ -447,3 +446,9 @@ class _Shared(SqliteStore):
 
 def _created(run: NewRun) -> tuple[Any, ...]:
     return (*run, 1 if run.status is Status.RUNNING else 0, 0, 0)
+
+
+def _encoded(record: object) -> bytes:
+    from segue.values import encode  # not on top: whoever only reads needs none of it, and starts quicker
+
+    return encode(record, "a record of the store's")

@@ -3,12 +3,10 @@
 import ctypes
 import fcntl
 import os
-import shutil
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -125,7 +123,7 @@ class SqliteFile:
         log = os.open(f"{path}-wal", os.O_WRONLY | os.O_APPEND)
         try:
             missing = _LOG_BYTES - os.fstat(log).st_size
-            if missing > 0 and shutil.disk_usage(path.parent).free > 16 * _LOG_BYTES:
+            if missing > 0 and _free(path) > 16 * _LOG_BYTES:
                 os.write(log, bytes(missing))
                 os.fdatasync(log)
         except OSError:
@@ -140,6 +138,8 @@ class SqliteFile:
             return
         if found > FORMAT:
             raise StoreError(f"the store was written by a newer Segue (format {found}); this one reads format {FORMAT}")
+        from importlib.resources import files
+
         db.execute("begin immediate")
         if found == 1:
             db.execute("alter table runs add column fallbacks integer not null default 0")
@@ -240,6 +240,12 @@ class SqliteFile:
                 raise
 
 
+def _free(path: Path) -> int:
+    """The room that is left on a file's disk, in bytes."""
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize
+
+
 async def _done(work: Callable[[], T]) -> T:
     return work()
 
@@ -253,6 +259,6 @@ def translate(error: apsw.Error, path: Path | None) -> StoreError:
         return StoreFull(full)
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return CorruptRecord(f"{path} is damaged ({error}); check it with: segue doctor")
-    if path is not None and isinstance(error, apsw.IOError) and shutil.disk_usage(path.parent).free < 1 << 20:
+    if path is not None and isinstance(error, apsw.IOError) and _free(path) < 1 << 20:
         return StoreFull(full)
     return StoreError(f"{path}: {error}")

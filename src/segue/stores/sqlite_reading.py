@@ -13,6 +13,8 @@ from segue.stores.sqlite_file import Database, SqliteFile
 from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, SUMMARY, entry_from, row_from
 
 _QUESTION = ", ".join(Question._fields)
+# Ids are in order by their beginning. For the end of one all are read, but only they.
+_NAMED = "select number from runs where id >= ? and id < ? union select number from runs where substr(id, -?) = ?"
 _MAIL = "run, once, name, body, sent, null, null, number"
 
 
@@ -82,9 +84,12 @@ class SqliteReading(SqliteFile):
             if value is not None:
                 where.append(f"{column} = ?")
                 values.append(value)
-        if query.text is not None:
-            where.append("(id = ? or substr(id, 1, ?) = ? or substr(id, -?) = ?)")
-            values += (query.text, len(query.text), query.text, len(query.text), query.text)
+        if query.id is not None:
+            where.append("id = ?")
+            values.append(query.id)
+        if (text := query.text) is not None:
+            where.append(f"number in ({_NAMED})")
+            values += (text, text + "\x7f", len(text), text)
         statement = f"select {SUMMARY} from runs where {' and '.join(where)} order by number desc limit ?"
         return [row_from(row) for row in self.reader.execute(statement, (*values, query.limit))]
 
