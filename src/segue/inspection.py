@@ -383,9 +383,10 @@ def reason_of(row: Row, now: float, flows: Collection[str] | None = None) -> str
     if row.status is Status.QUEUED:
         if row.due > now:
             return f"delayed for {row.due - now:.0f} s more"
+        then = f", {row.reason}" if row.reason is not None else ""
         if flows is not None and row.flow not in flows:
-            return f"for a worker that knows flow {row.flow!r}"
-        return "for a free worker"
+            return f"for a worker that knows flow {row.flow!r}{then}"
+        return f"for a free worker{then}"
     return None
 
 

@@ -336,6 +336,16 @@ def test_a_discarded_run_leaves_the_dead_letters(shop: Project) -> None:
     assert shop.segue("dead", "--json").json == []
     assert "ada discarded it: a test" in shop.segue("show", run).out
     assert shop.segue("discard", run).code == 2
+    assert "discarded by ada" in shop.segue("redrive", run).err, "who lets it go on learns of that"
+
+
+def test_a_flow_that_has_no_runs_is_not_taken_for_one_that_has_nothing_to_tell(shop: Project) -> None:
+    failed_run(shop)
+    for command in (["dead"], ["inbox"], ["runs"], ["redrive"]):
+        said = shop.segue(*command, "--flow", "app.ordr").err
+        assert "no run of a flow 'app.ordr'" in said, said
+        assert "there are runs of app." in said, said
+    assert "nobody is asked anything" in shop.segue("inbox", "--flow", "app.send").err
 
 
 def test_a_fork_is_a_run_of_its_own(shop: Project) -> None:
@@ -356,7 +366,10 @@ def test_a_queued_run_is_cancelled_at_once_and_one_that_waits_by_a_worker(shop: 
     assert f"run {queued} is cancelled" in shop.segue("cancel", queued, "--by", "ada", "--why", "no").err
     assert "cancelled by ada: no" in shop.segue("show", queued).out
     _, question = waiting_run(shop, "ask", '"tea"')
-    assert "is to be cancelled" in shop.segue("cancel", question["run"]).err
+    done = shop.segue("cancel", question["run"])
+    assert "is to be cancelled" in done.err
+    assert "segue resume FILE   # the file or module of flow 'app.ask'" in done.err
+    assert shop.segue("runs", "--json").json[0]["reason"] == "for a free worker, to cancel it"
     assert shop.segue("resume").code == 1
     assert shop.segue("show", question["run"], "--json").json["status"] == "cancelled"
     assert shop.segue("inbox", "--json").json == []

@@ -91,6 +91,16 @@ class Archive:
         """Runs that count as running, and whose worker is dead."""
         return await self.store.orphans()
 
+    async def misnamed(self, flow: str | None) -> str:
+        """What to say where nothing was found of a flow that has no runs at all; otherwise nothing."""
+        if flow is None or flow in (flows := await self.store.flows()):
+            return ""
+        from difflib import get_close_matches
+
+        near = get_close_matches(flow, flows, 3, 0.5) or flows[:5]
+        there = f"; there are runs of {', '.join(near)}{' …' * (len(near) < len(flows))}" if near else ""
+        return f"no run of a flow {flow!r} is in {self.store.url}{there}"
+
     def now(self) -> float:
         """The time by which this store's runs are dated."""
         return time.time()

@@ -33,10 +33,12 @@ async def _list(flow: str | None, as_json: bool, url: str | None) -> None:
     from segue.cli.archive import NoStore, archive
     from segue.cli.text import as_text, say
 
-    faults, where = list["Fault"](), ""
+    faults, nothing = list["Fault"](), ""
     try:
         async with archive(url) as store:
-            faults, where = await repair.dead(flow=flow, store=store.store), store.store.url
+            faults = await repair.dead(flow=flow, store=store.store)
+            if not faults:
+                nothing = await store.misnamed(flow) or f"no run has failed for good in {store.store.url}"
     except NoStore as error:
         say(str(error))
     if as_json:
@@ -44,8 +46,8 @@ async def _list(flow: str | None, as_json: bool, url: str | None) -> None:
     elif faults:
         _print(faults)
         say(f"what one failed of: segue dead show {faults[0].newest}{with_store_argument(url)}")
-    elif where:
-        say(f"no run has failed for good in {where}")
+    elif nothing:
+        say(nothing)
 
 
 def _print(faults: "list[Fault]") -> None:

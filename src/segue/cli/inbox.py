@@ -86,13 +86,15 @@ async def _list(
     from segue.cli.archive import NoStore, archive
     from segue.cli.text import as_text, say
 
-    where, now, found = "", 0.0, list["Question"]()
+    nothing, now, found = "", 0.0, list["Question"]()
     try:
         async with archive(url) as store:
             found = await inbox.questions(
                 flow=flow, assignee=assignee, open=not everything, limit=limit, store=store.store
             )
-            where, now = store.store.url, store.now()
+            now = store.now()
+            if not found:
+                nothing = await store.misnamed(flow) or f"nobody is asked anything in {store.store.url}"
     except NoStore as error:
         say(str(error))
     if as_json:
@@ -101,8 +103,8 @@ async def _list(
         _print(found, now)
         if len(found) == limit:
             say(f"the oldest {limit}; more with --limit")
-    elif where:
-        say(f"nobody is asked anything in {where}")
+    elif nothing:
+        say(nothing)
 
 
 async def _one(id: str, url: str | None) -> "Question":

@@ -86,12 +86,14 @@ async def _redrive_one(run: str, changes: dict[str, Any], as_json: bool, url: st
     async with archive(url) as store:
         row = await store.row(run)
         repaired = await repair.redrive(row.id, **changes, store=store.store)
+    if row.status == "failed" and row.reason is not None:
+        say(f"run {row.id} had been {row.reason}: it is a run like any other again")
     if as_json:
         click.echo(as_text([one._asdict() for one in repaired]))
     else:
         for one in repaired:
             say(_said(one))
-        _say_how(url)
+        _say_how(url, row.flow)
     return 0
 
 
@@ -99,10 +101,11 @@ def _said(one: "Repaired") -> str:
     return f"run {one.run} of {one.flow!r} goes on" + (f" from {one.step}" if one.step else "")
 
 
-def _say_how(url: str | None) -> None:
+def _say_how(url: str | None, flow: str | None) -> None:
     from segue.cli.text import say
 
-    say(f"a worker executes it, or: segue resume TARGET{with_store_argument(url)}")
+    file = f"the file or module of flow {flow!r}" if flow is not None else "the file or module of its flow"
+    say(f"a worker executes it, or: segue resume FILE{with_store_argument(url)}   # {file}")
 
 
 async def _redrive_all(which: dict[str, Any], changes: dict[str, Any], as_json: bool, url: str | None) -> int:
@@ -122,17 +125,18 @@ async def _redrive_all(which: dict[str, Any], changes: dict[str, Any], as_json: 
                 refused[run] = str(repaired)
             if sys.stderr.isatty() and (len(done) + len(refused)) % 50 == 0:
                 print(f"\r{len(done):,} redriven", end="", file=sys.stderr, flush=True)
+        nothing = await store.misnamed(which["flow"]) or "no dead letter is like that; see which there are: segue dead"
     if sys.stderr.isatty():
         print("\r", end="", file=sys.stderr)
     if as_json:
         click.echo(as_text({"redriven": done, "refused": refused}))
     else:
         many = f"{len(done):,} run{'s go' if len(done) != 1 else ' goes'} on"
-        say(many if done or refused else "no dead letter is like that; see which there are with: segue dead")
+        say(many if done or refused else nothing)
         for run, problem in list(refused.items())[:20]:
             say(f"not {run}: {problem}")
         if done:
-            _say_how(url)
+            _say_how(url, which["flow"])
     return FAILED if refused else 0
 
 
@@ -184,22 +188,22 @@ def fork(
     """
     import asyncio
 
-    async def work() -> str:
+    async def work() -> tuple[str, str]:
         from segue import repair
         from segue.cli.archive import archive
 
         async with archive(store) as opened:
             row = await opened.row(run)
-            who = name_of_user(by)
-            return await repair.fork(row.id, by=who, start=start, version=version, id=id, why=why, store=opened.store)
+            given: dict[str, Any] = {"start": start, "version": version, "id": id, "why": why}
+            return await repair.fork(row.id, by=name_of_user(by), **given, store=opened.store), row.flow
 
     from segue.cli.text import as_text, say
 
-    new = asyncio.run(work())
+    new, flow = asyncio.run(work())
     click.echo(as_text({"id": new}) if as_json else new)
     if not as_json:
         say("queued")
-        _say_how(store)
+        _say_how(store, flow)
 
 
 @click.command(short_help="Cancel a run: its steps clean up, its effects are undone.")
@@ -228,7 +232,7 @@ def cancel(run: str, by: str | None, why: str, store: str | None) -> None:
             orphans = await opened.orphans()
         say(f"run {row.id} is to be cancelled; its code gets to clean up")
         if status != "running" or row.id in orphans:
-            _say_how(store)
+            _say_how(store, row.flow)
 
     asyncio.run(work())
 

@@ -37,9 +37,12 @@ async def _list(flow: str | None, status: tuple[str, ...], limit: int, as_json: 
         async with archive(url) as store:
             rows = await store.store.find(Query(flow=flow, status=tuple(Status(s) for s in status), limit=limit))
             described = [_described(row, store, orphans) for orphans in [await store.orphans()] for row in rows]
-            now, where = store.now(), store.store.url
+            now, nothing = store.now(), ""
+            if not rows:
+                like = " like that" if flow or status else ""
+                nothing = await store.misnamed(flow) or f"no runs{like} in {store.store.url}"
     except NoStore as error:
-        described, now, where = [], 0.0, ""
+        described, now, nothing = [], 0.0, ""
         say(str(error))
     if as_json:
         click.echo(as_text(described))
@@ -47,8 +50,8 @@ async def _list(flow: str | None, status: tuple[str, ...], limit: int, as_json: 
         _print(described, now)
         if len(described) == limit:
             say(f"the newest {limit}; more with --limit")
-    elif where:
-        say(f"no runs{' like that' if flow or status else ''} in {where}")
+    elif nothing:
+        say(nothing)
 
 
 def _described(row: "Row", store: "Archive", orphans: set[str]) -> dict[str, Any]:

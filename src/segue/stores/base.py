@@ -239,6 +239,10 @@ def check_result(row: Row) -> None:
         raise CorruptRecord(f"run {row.id}: its result is not what was written")
 
 
+CANCELLING = "to cancel it"
+"""The reason of a queued run that was cancelled, and needs a worker to end."""
+
+
 class Query(NamedTuple):
     """Which runs to list, newest first."""
 
@@ -425,6 +429,10 @@ class Store(Protocol):
 
     async def find(self, query: Query) -> list[Row]:
         """Runs, without journals; inputs and results are left out."""
+        ...
+
+    async def flows(self) -> list[str]:
+        """The names of all flows that have runs, in order."""
         ...
 
     async def ended(self, runs: Collection[str]) -> list[Row]:

@@ -6,7 +6,7 @@ from zlib import crc32
 
 from segue.core.lifecycle import TERMINAL, Event, Status, move
 from segue.runtime import crashpoints
-from segue.stores.base import Amend, Mail, Question, Receipt, Took
+from segue.stores.base import CANCELLING, Amend, Mail, Question, Receipt, Took
 from segue.stores.sqlite_file import Database, SqliteFile
 from segue.stores.sqlite_rows import insert_entry, wake_parents
 
@@ -47,6 +47,8 @@ class SqlitePost(SqliteFile):
             )
             wake = "update runs set status = 'queued', reason = null, due = 0 where id = ? and status = 'waiting'"
             db.execute(wake, (mail.run,))
+            if mail.name == "cancel":
+                db.execute("update runs set reason = ? where id = ? and status = 'queued'", (CANCELLING, mail.run))
             return Receipt(True, status)
         return Receipt(False, None)
 

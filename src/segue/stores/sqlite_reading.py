@@ -15,6 +15,12 @@ from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, SUMMARY, entry_from, row
 _QUESTION = ", ".join(Question._fields)
 # Ids are in order by their beginning. For the end of one all are read, but only they.
 _NAMED = "select number from runs where id >= ? and id < ? union select number from runs where substr(id, -?) = ?"
+# From one to the next by the index: as quick among a million runs as among a hundred.
+_FLOWS = (
+    "with recursive named(flow) as (select min(flow) from runs"
+    " union all select (select min(flow) from runs where flow > named.flow) from named where named.flow is not null)"
+    " select flow from named where flow is not null"
+)
 _MAIL = "run, once, name, body, sent, null, null, number"
 
 
@@ -118,6 +124,12 @@ class SqliteReading(SqliteFile):
         )
         values = (*(flows or ()), self.clock(), *lapsed, limit)
         return [row_from(row) for row in self.reader.execute(query, values)]
+
+    async def flows(self) -> list[str]:
+        return await self._read(self._flows)
+
+    def _flows(self) -> list[str]:
+        return [flow for (flow,) in self.reader.execute(_FLOWS)]
 
     async def orphans(self) -> set[str]:
         return await self._read(self._orphans)

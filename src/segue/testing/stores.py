@@ -17,6 +17,7 @@ from segue.core.entries import Entry, Kind
 from segue.core.lifecycle import LOSSES_ALLOWED, LOSSES_IN_DOUBT, TERMINAL, Status
 from segue.errors import Fenced
 from segue.stores.base import (
+    CANCELLING,
     Amend,
     Asked,
     Batch,
@@ -569,6 +570,29 @@ class StorePromises(ABC):
             loaded = await store.load("a")
             assert loaded is not None
             assert [entry.kind for entry in loaded[1]] == [Kind.ERROR, Kind.REDRIVE, Kind.CLAIM]
+
+        self.play(scene)
+
+    def test_the_flows_that_have_runs_are_known_in_order(self) -> None:
+        async def scene(store: Store) -> None:
+            assert await store.flows() == []
+            for number, flow in enumerate(("b", "a", "b", "a.c")):
+                await store.create(self.new(str(number), flow=flow))
+            assert await store.flows() == ["a", "a.c", "b"]
+
+        self.play(scene)
+
+    def test_a_cancellation_that_needs_a_worker_is_the_reason_to_wait_for_one(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.running(store, "a", "b")
+            await self.write(store, changes=[Change("a", Status.WAITING, "sleeps", 1e15)])
+            for run in "ab":
+                await self.post(store, run, "cancel", "cancel")
+            a, b = await self.row(store, "a"), await self.row(store, "b")
+            assert (a.status, a.reason) == (Status.QUEUED, CANCELLING)
+            assert (b.status, b.reason) == (Status.RUNNING, None), "its worker sees to it"
+            assert await self.claims(store) == ["a"]
+            assert (await self.row(store, "a")).reason is None
 
         self.play(scene)
 
