@@ -67,7 +67,9 @@ class Question:
 
     def reminded(self, now: float) -> int:
         """How often it has been told of again by then."""
-        return 0 if self.remind is None else int((now - self.asked) // self.remind)
+        if self.remind is None or not 0 <= self.asked <= now:  # asked by another clock, or in a damaged store
+            return 0
+        return int((now - self.asked) // self.remind)
 
 
 def _question(stored: base.Question) -> Question:
@@ -186,7 +188,10 @@ def _decided(asked: Question) -> AlreadyDecided:
     from datetime import datetime
 
     at = asked.decided or 0.0
-    when = f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
+    try:
+        when = f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError, OSError):  # a damaged store's
+        when = f"{at:g}"
     whose = {
         "answer": f"was answered by {asked.by} at {when}",
         "nobody": f"was closed at {when}: nobody had answered in time",

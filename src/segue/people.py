@@ -19,6 +19,9 @@ T = TypeVar("T")
 Assignee = str | Sequence[str] | None
 """Whom to ask: a name; several, one after the other; or None for anybody."""
 
+SHORTEST = 60.0
+"""Seconds between two reminders, at least."""
+
 
 def escalate(
     question: str, *, assignee: Assignee = None, timeout: Duration | None = None, remind: Duration | None = None
@@ -32,7 +35,7 @@ def escalate(
         question: what to show, such as ``"Is this the income?"``.
         assignee: whose it is. Of several each has ``timeout``, then it is the next one's.
         timeout: how long to wait. When nobody has answered the next rung follows, or the step fails.
-        remind: how often to tell of it again while it waits.
+        remind: how often to tell of it again while it waits; a minute at least.
 
     >>> @step(check=confident(0.8), fallback=[second_reader, escalate("What does it say?", assignee="clerk")])
     ... def read(page: File) -> Reading: ...
@@ -50,6 +53,10 @@ def _asking(question: str, assignee: Assignee, timeout: Duration | None, remind:
     again = None if remind is None else seconds(remind)
     if limit == 0 or again == 0:
         raise DeclarationError("timeout and remind of a question are more than 0, or None")
+    if again is not None and again < SHORTEST:
+        raise DeclarationError(
+            f"remind={remind!r}: the run would come into memory each time. It is {SHORTEST:g} s or more, or None"
+        )
     if len(names) > 1 and limit is None:
         raise DeclarationError("a question that goes from one to the next needs a timeout")
     return Asking(question, names, limit, again)
@@ -117,7 +124,7 @@ async def ask_human(
         assignee: whose it is. Of several each has ``timeout``, then it is the next one's.
         timeout: how long to wait, for each assignee.
         default: what to take when nobody has answered in time.
-        remind: how often to tell of it again while it waits.
+        remind: how often to tell of it again while it waits; a minute at least.
         name: what it is called in the record.
 
     Raises:

@@ -55,6 +55,10 @@ async def _store(store: Store | None) -> Store:
 def _deed(by: str, why: str) -> Deed:
     if not isinstance(by, str) or not by.strip() or len(by) > 200 or not by.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"by= is the name of who does it, not {by!r:.220}")
+    try:
+        why.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"why= is text that can be written in UTF-8, not {why!r:.220}") from None
     return Deed(by, why[:2000])
 
 

@@ -69,6 +69,10 @@ def main() -> None:
 
 
 def _answer(arguments: list[str]) -> int:
+    for given in arguments:
+        if any("\ud800" <= character <= "\udfff" for character in given):
+            say(f"segue: {given!r} is not text in UTF-8; for JSON in another form: @FILE")
+            return USAGE
     try:
         code = cli.main(arguments, prog_name="segue", standalone_mode=False)
         sys.stdout.flush()

@@ -179,6 +179,7 @@ def _print_hints(console: Any, letter: _Letter) -> None:
     import shlex
 
     from segue.cli.lines import Text
+    from segue.cli.text import one_line
 
     row = letter.record.row
     lines = [
@@ -186,7 +187,7 @@ def _print_hints(console: Any, letter: _Letter) -> None:
         f"segue redrive {row.id} --edit-input '{{…}}'   # with another input of that step",
     ]
     if letter.alike > 1:
-        error = f" --error {row.error}" if row.error else ""
+        error = f" --error {shlex.quote(row.error)}" if row.error else ""
         step = f" --step {shlex.quote(row.step)}" if row.step else ""
         lines.append(
             f"segue redrive --flow {shlex.quote(row.flow)}{step}{error}   # all {letter.alike:,} like this one"
@@ -196,4 +197,4 @@ def _print_hints(console: Any, letter: _Letter) -> None:
     for line in lines:
         command, _, comment = line.partition("   #")
         comment = f"   #{comment}" if comment else ""
-        console.print(Text(f"  {command}{letter.store}{comment}", style="dim"))
+        console.print(Text(f"  {one_line(command)}{letter.store}{comment}", style="dim"))

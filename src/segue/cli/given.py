@@ -24,6 +24,8 @@ def read_input(given: str, option: str = "--input") -> bytes:
         UsageError: it cannot be read, or is too large.
     """
     if given in ("-", "@-"):
+        if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - it is, where it was closed
+            raise UsageError(f"{option} {given}: stdin is closed")
         data = sys.stdin.buffer.read(LARGEST + 1)
     elif given.startswith("@"):
         data = _read_file(Path(given[1:]), option)

@@ -7,6 +7,8 @@ from typing import Any, TextIO
 
 import click
 
+from segue.cli.text import visible
+
 
 class Text:
     """A line in one or more styles, such as ``"bold red"``.
@@ -38,9 +40,11 @@ class Text:
         return len(self.plain)
 
     def styled(self) -> str:
-        """The text with its styles as a terminal takes them."""
+        """The text with its styles as a terminal takes them. What it says itself cannot steer the terminal."""
         alike = groupby(self.parts, lambda part: part[1])
-        return "".join(_painted("".join(text for text, _ in parts), f"{self.style} {style}") for style, parts in alike)
+        return "".join(
+            _painted(visible("".join(text for text, _ in parts)), f"{self.style} {style}") for style, parts in alike
+        )
 
 
 def _painted(text: str, style: str) -> str:

@@ -3,11 +3,15 @@
 import re
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
+_LONGEST = 1e11  # seconds: thousands of years are a damaged store's
 _UNSAFE_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
 
 
@@ -63,6 +67,8 @@ def duration(seconds: float) -> str:
     >>> duration(0.0042), duration(3.14159), duration(75), duration(7300)
     ('4 ms', '3.1 s', '1 m 15 s', '2 h 1 m')
     """
+    if not seconds < _LONGEST:
+        return "?"
     seconds = max(0.0, seconds)
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
@@ -76,11 +82,23 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
+def moment(time: float) -> "datetime | None":
+    """A moment in local time; None for a time that no calendar has, as a damaged store may."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromtimestamp(time)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
 def day(time: float) -> str:
     """A moment in at most 12 characters: its hour today, its day before."""
     from datetime import datetime
 
-    then, today = datetime.fromtimestamp(time), datetime.now()
+    if (then := moment(time)) is None:
+        return "?"
+    today = datetime.now()
     if then.date() == today.date():
         return f"{then:%H:%M:%S}"
     return f"{then:%m-%d %H:%M}" if then.year == today.year else f"{then:%Y-%m-%d}"
@@ -90,6 +108,7 @@ def clock(time: float, now: float | None = None) -> str:
     """A moment, in local time: its hour, with the date unless it is today's."""
     from datetime import datetime
 
-    then = datetime.fromtimestamp(time)
+    if (then := moment(time)) is None:
+        return "?"
     today = datetime.fromtimestamp(now) if now is not None else datetime.now()
     return f"{then:%H:%M:%S}" if then.date() == today.date() else f"{then:%Y-%m-%d %H:%M:%S}"

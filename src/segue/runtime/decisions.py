@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import msgspec
+
 from segue.values import encode, plain
 
 
@@ -26,7 +28,11 @@ def pack_decision(decision: Decision) -> bytes:
 
 def read_decision(body: bytes) -> Decision:
     """The decision in such mail. What cannot be read is an answer that fits nothing."""
-    match plain(body):
+    try:
+        found = plain(body)
+    except msgspec.DecodeError:
+        found = body
+    match found:
         case [str() as kind, value, str() as by]:
             return Decision(kind, value, by)
         case other:

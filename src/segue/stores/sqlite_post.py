@@ -8,7 +8,7 @@ from segue.core.lifecycle import TERMINAL, Event, Status, move
 from segue.runtime import crashpoints
 from segue.stores.base import CANCELLING, Amend, Mail, Question, Receipt, Took
 from segue.stores.sqlite_file import Database, SqliteFile
-from segue.stores.sqlite_rows import insert_entry, wake_parents
+from segue.stores.sqlite_rows import insert_entry, status_from, wake_parents
 
 
 class SqlitePost(SqliteFile):
@@ -28,7 +28,7 @@ class SqlitePost(SqliteFile):
 
     def _deliver(self, db: Database, mail: Mail, unbegun: bytes | None, owner: str | None) -> Receipt:
         for found, claims, worker in db.execute("select status, claims, worker from runs where id = ?", (mail.run,)):
-            status, mail = Status(found), mail._replace(sent=self.clock())
+            status, mail = status_from(mail.run, found), mail._replace(sent=self.clock())
             if (first := _first(db, mail)) is not None or status in TERMINAL or owner not in (None, worker):
                 return Receipt(False, status, first)
             if mail.closes is not None and not _close(db, mail):

@@ -15,6 +15,7 @@ SUMMARY = ROW.replace(" input,", " x'' as input,").replace(" result,", " null as
 ENTRY = ("run", *Entry._fields, "checksum")
 ENDED = ",".join(f"'{status}'" for status in sorted(TERMINAL))
 _KINDS = frozenset(Kind)
+_STATUS = {str(status): status for status in Status}
 
 
 def checksum_of(step: str, input: bytes | None, output: bytes | None) -> int:
@@ -23,8 +24,23 @@ def checksum_of(step: str, input: bytes | None, output: bytes | None) -> int:
 
 
 def row_from(values: tuple[Any, ...]) -> Row:
-    """A run as it was read."""
-    return Row._make(values)._replace(status=Status(values[4]))
+    """A run as it was read.
+
+    Raises:
+        CorruptRecord: it is in a state that there is not.
+    """
+    return Row._make(values)._replace(status=status_from(values[0], values[4]))
+
+
+def status_from(run: str, said: str) -> Status:
+    """A run's status as it was read.
+
+    Raises:
+        CorruptRecord: there is no such status.
+    """
+    if (status := _STATUS.get(said)) is None:
+        raise CorruptRecord(f"run {run}: its status {said!r:.40} is not one that was written")
+    return status
 
 
 def entry_from(run: str, expected: int, row: tuple[Any, ...]) -> Entry:
