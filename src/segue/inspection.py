@@ -93,7 +93,7 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """A worker that went on with the run after another one."""
+    """A worker that went on with the run after another one had died."""
 
     time: float
     worker: str
@@ -148,11 +148,15 @@ def timeline(row: Row, entries: Sequence[Entry], children: Sequence[Row] = (), f
     """
     read = _Reader(fetch)
     drafts: dict[str, _Draft] = {}
-    takeovers: list[Takeover] = []
+    takeovers, owner = list[Takeover](), ""
     counting = past(entries, read_redrive)
     for entry in counting.entries:
         if entry.kind is Kind.CLAIM:
-            takeovers.append(Takeover(entry.started, str(read.data(entry.output, {}).get("worker", ""))))
+            claim = read.data(entry.output, {})
+            worker = str(claim.get("worker", ""))
+            if claim.get("losses") and worker != owner:  # else it was only woken, or handed over
+                takeovers.append(Takeover(entry.started, worker))
+            owner = worker
             for draft in drafts.values():
                 draft.lose(entry.ended)
         elif entry.kind not in _OUTSIDE:

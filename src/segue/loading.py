@@ -76,7 +76,7 @@ def find_flows(targets: Sequence[str]) -> "list[Flow[..., Any]]":
         listed = _listed(settings)
         if not listed:
             raise UsageError(
-                f"no TARGET is given, and {folder} lists no flows. Name a module or file (segue resume app.py), or "
+                f"no TARGET is given, and {folder} lists no flows. Name a module or file, such as app.py, or "
                 'write a segue.toml there that says:\n\n    flows = ["app.py"]'
             )
         found += _of_project(settings, listed)

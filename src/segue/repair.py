@@ -304,7 +304,7 @@ def _pause(found: _Ended, changes: Redrive, now: float) -> float:
 def _needed(row: Row, step: str | None) -> str:
     if step is None:
         raise CannotRedrive(
-            f"run {row.id}: no step of it failed, so say which one the input is for, with start= (--from). To run the "
+            f"run {row.id}: no step of it failed, so say which one the input is for: --from STEP (start=). To run the "
             "flow itself with another input, start a new run"
         )
     return step

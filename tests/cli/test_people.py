@@ -1,11 +1,14 @@
 """The commands by which people answer and repair, as processes: inbox, dead, redrive, discard, fork, cancel, signal."""
 
+import fcntl
 import os
 import pty
 import select
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,25 @@ async def send(what: str) -> str:
 @flow
 async def signalled() -> int:
     return await wait_for("go", int)
+"""
+
+
+OWN = """
+from segue import Permanent, ask_human, flow, step
+
+@step
+async def lookup(n: int) -> int:
+    raise Permanent("no")
+
+@flow
+async def own(n: int) -> int:
+    if n:
+        raise Permanent("the flow's own")
+    return await lookup(n)
+
+@flow
+async def hurried() -> bool:
+    return await ask_human("now?", assignee=["ada", "the desk"], timeout="1s")
 """
 
 
@@ -337,6 +359,45 @@ def test_a_discarded_run_leaves_the_dead_letters(shop: Project) -> None:
     assert "ada discarded it: a test" in shop.segue("show", run).out
     assert shop.segue("discard", run).code == 2
     assert "discarded by ada" in shop.segue("redrive", run).err, "who lets it go on learns of that"
+
+
+def test_what_is_proposed_for_the_flows_own_code_takes_no_other_run(shop: Project) -> None:
+    shop.write("own.py", OWN)
+    runs = [shop.segue("run", "own.py:own", "--input", n, "--id", f"run-{n}").code for n in "012"]
+    assert runs == [1, 1, 1]
+    said = shop.segue("dead", "show", "run-1").out
+    assert "--edit-input" not in said
+    assert "segue redrive --flow own.own --step '' --error Permanent   # all 2 like this one" in said
+    done = shop.segue("redrive", "--flow", "own.own", "--step", "", "--error", "Permanent", "--json").json
+    assert sorted(done["redriven"]) == ["run-1", "run-2"]
+    assert (
+        "was not called with 'nn' before, but with n" in shop.segue("redrive", "run-0", "--edit-input", '{"nn": 1}').err
+    )
+
+
+def test_a_question_that_closes_does_not_keep_the_terminal(shop: Project) -> None:
+    shop.write("own.py", OWN)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "segue", "run", "own.py:hurried"],
+        cwd=shop.folder,
+        env=shop.environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0) and None,
+    )
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):
+        while part := os.read(ours, 4096):
+            said += part
+    os.close(ours)
+    assert process.wait(30) == 1, said
+    assert said.count(b"is closed") == 2, said
+    assert b"for ada" in said
+    assert b"for the desk" in said
 
 
 def test_a_flow_that_has_no_runs_is_not_taken_for_one_that_has_nothing_to_tell(shop: Project) -> None:

@@ -68,10 +68,11 @@ def test_unfinished_steps() -> None:
     assert {step.name: step.status for step in timeline(running, write.entries).steps} == {
         "runs": "running", "retries": "retrying",
     }  # fmt: skip
-    write(Kind.CLAIM, "@claim", 15, 15, attempt=0, output={"worker": "two"})
+    write(Kind.CLAIM, "@claim", 15, 15, attempt=0, output={"worker": "two", "losses": 1})
+    write(Kind.CLAIM, "@claim", 16, 16, attempt=0, output={"worker": "two", "losses": 1})
     record = timeline(running, write.entries)
     assert [step.status for step in record.steps] == ["lost", "retrying"]
-    assert record.takeovers[0].worker == "two"
+    assert [takeover.worker for takeover in record.takeovers] == ["two"], "then it was only woken"
 
 
 def test_failure_without_another_attempt_keeps_the_attempts() -> None:

@@ -1,8 +1,10 @@
 """``segue run`` at a terminal: what the run asks a person is asked right there."""
 
 import asyncio
+import select
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from segue.cli.text import say
 
@@ -11,6 +13,10 @@ if TYPE_CHECKING:
     from segue.cli.view import View
     from segue.inbox import Question
     from segue.runtime.engine import Engine
+
+
+_LOOK = 0.2
+"""Seconds between two looks whether a question is still open."""
 
 
 class Prompt:
@@ -45,10 +51,24 @@ class Prompt:
         view.stop()
         print_question(question, how=False)
         try:
-            while not stop.asked and not await self._answered(question, await _line(stop)):
-                pass
+            while not stop.asked:
+                line = await _line(self._closed(question), stop)
+                if line is None:
+                    said = f"it stays in the inbox: segue inbox answer {question.id}"
+                    say(f"\n{said if stop.asked else f'question {question.id} is closed'}")
+                    return
+                if await self._answered(question, line):
+                    return
         finally:
             view.start()
+
+    async def _closed(self, question: "Question") -> None:
+        """Wait until nobody needs to answer any more: somebody has, the time is up, or the run has ended."""
+        from segue import inbox
+
+        store = self._engine.store  # another process may close it: there is no event
+        while (await inbox.question(question.id, store=store)).decided is None:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
 
     async def _answered(self, question: "Question", line: str) -> bool:
         from segue import inbox
@@ -72,10 +92,11 @@ class Prompt:
         return True
 
 
-async def _line(stop: "Stop") -> str:
-    """What the person types; nothing when they stop the program meanwhile."""
+async def _line(closed: Coroutine[Any, Any, None], stop: "Stop") -> str | None:
+    """What the person types; None if the question is closed meanwhile, or the program stopped."""
     loop = asyncio.get_running_loop()
     typed: asyncio.Future[str] = loop.create_future()
+    over = threading.Event()
 
     def give(line: str) -> None:
         if not typed.done():
@@ -85,17 +106,31 @@ async def _line(stop: "Stop") -> str:
         # The program's own stdin is closed for the user's code. A thread, since nothing else can wait for a terminal;
         # not one of a pool, which would be waited for at the end.
         try:
-            with open("/dev/tty", "r+b", buffering=0) as terminal:
-                terminal.write(b"answer (empty: later) > ")
-                line = b""
-                while not line.endswith(b"\n") and (more := terminal.read(1)):
-                    line += more
+            line = _typed(over)
         except OSError:
             line = b""
-        loop.call_soon_threadsafe(give, line.decode("utf-8", "replace"))
+        if line is not None:
+            loop.call_soon_threadsafe(give, line.decode("utf-8", "replace"))
 
     threading.Thread(target=read, name="segue-terminal", daemon=True).start()
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((typed, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    return typed.result() if typed.done() else ""
+    others = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(closed)]
+    await asyncio.wait((typed, *others), return_when=asyncio.FIRST_COMPLETED)
+    over.set()
+    for other in others:
+        other.cancel()
+    return typed.result() if typed.done() else None
+
+
+def _typed(over: threading.Event) -> bytes | None:
+    """A line from the terminal; None if nobody wants it any more, who then has not lost what is typed next."""
+    with open("/dev/tty", "r+b", buffering=0) as terminal:
+        terminal.write(b"answer (empty: later) > ")
+        line = b""
+        while not line.endswith(b"\n"):
+            if over.is_set():
+                return None
+            if select.select([terminal], [], [], _LOOK)[0]:
+                if not (more := terminal.read(1)):
+                    break
+                line += more
+        return line

@@ -182,13 +182,12 @@ def _print_hints(console: Any, letter: _Letter) -> None:
     from segue.cli.text import one_line
 
     row = letter.record.row
-    lines = [
-        f"segue redrive {row.id}",
-        f"segue redrive {row.id} --edit-input '{{…}}'   # with another input of that step",
-    ]
+    lines = [f"segue redrive {row.id}"]
+    if letter.step is not None:
+        lines.append(f"segue redrive {row.id} --edit-input '{{…}}'   # with another input of that step")
     if letter.alike > 1:
         error = f" --error {shlex.quote(row.error)}" if row.error else ""
-        step = f" --step {shlex.quote(row.step)}" if row.step else ""
+        step = f" --step {shlex.quote(row.step or '')}"
         lines.append(
             f"segue redrive --flow {shlex.quote(row.flow)}{step}{error}   # all {letter.alike:,} like this one"
         )

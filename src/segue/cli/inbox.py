@@ -143,7 +143,8 @@ def read_answer(question: "Question", given: str) -> Any:
     except UsageError as error:
         if plain_text and not misfits(question.schema, given):
             return given  # a choice, or text
-        raise UsageError(f"{error}. The answer has to be {question.wanted}") from None
+        problem = f"{given!r:.80} does not fit" if plain_text and given[0].isalpha() else str(error)
+        raise UsageError(f"{problem}. The answer has to be {question.wanted}") from None
     if plain_text and misfits(question.schema, value) and not misfits(question.schema, given):
         return given  # text that happens to be JSON, such as a number
     return value
@@ -226,7 +227,8 @@ def print_question(question: "Question", store: str = "", *, how: bool = True) -
     else:
         console.print(Text(f"  an answer is {visible(question.wanted)}"))
         if how:
-            console.print(Text(f"  segue inbox answer {question.id} --value JSON{store}", style="dim"))
+            value = "CHOICE" if question.choices else "JSON"
+            console.print(Text(f"  segue inbox answer {question.id} --value {value}{store}", style="dim"))
 
 
 def print_value(console: Any, name: str, value: Any) -> None:

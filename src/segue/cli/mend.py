@@ -1,12 +1,13 @@
 """``segue redrive``, ``discard``, ``fork``, ``cancel`` and ``signal``: what people do to runs."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from segue.cli.options import json_output, name_of_user, why_option, with_name, with_store, with_store_argument
 
 if TYPE_CHECKING:
+    from segue.inspection import RunRecord
     from segue.repair import Repaired
 
 FAILED = 1
@@ -15,11 +16,16 @@ FAILED = 1
 @click.command(short_help="Let runs that failed or were cancelled go on.")
 @click.argument("run", required=False)
 @click.option("--flow", metavar="NAME", help="Instead of a RUN: all dead letters of this flow.")
-@click.option("--step", metavar="NAME", help="Of these only those that failed in this step.")
+@click.option("--step", metavar="NAME", help="Of these only those that this step failed; '': the flow's own code.")
 @click.option("--error", metavar="CLASS", help="Of these only those with an error of this class.")
 @click.option("--limit", type=click.IntRange(1), default=1_000_000, help="At most so many, the newest.")
 @click.option("--from", "start", metavar="STEP", help="The step to go on from, by name or id, or: start.")
-@click.option("--edit-input", "edited", metavar="JSON", help="Run that step with these arguments; @FILE reads a file.")
+@click.option(
+    "--edit-input",
+    "edited",
+    metavar="JSON",
+    help="Run that step with these arguments; @FILE reads a file.",
+)
 @click.option("--set", "given", metavar="STEP=JSON", multiple=True, help="Give a step this result; may be repeated.")
 @with_name
 @why_option
@@ -85,6 +91,8 @@ async def _redrive_one(run: str, changes: dict[str, Any], as_json: bool, url: st
 
     async with archive(url) as store:
         row = await store.row(run)
+        if changes["input"]:
+            _say_if_misspelt(await store.record(row.id, whole=True), changes["start"], changes["input"])
         repaired = await repair.redrive(row.id, **changes, store=store.store)
     if row.status == "failed" and row.reason is not None:
         say(f"run {row.id} had been {row.reason}: it is a run like any other again")
@@ -95,6 +103,20 @@ async def _redrive_one(run: str, changes: dict[str, Any], as_json: bool, url: st
             say(_said(one))
         _say_how(url, row.flow)
     return 0
+
+
+def _say_if_misspelt(record: "RunRecord", start: str | None, edited: dict[str, Any]) -> None:
+    """The code is not here, and only it knows the parameters; but whoever mistypes one wants to know before it runs."""
+    from segue.cli.text import say
+
+    wanted = start or (record.error.step if record.error is not None else "")
+    step = next((step for step in record.steps if wanted in (step.id, step.name)), None)
+    given: Any = step.input if step is not None else None
+    if step is None or not isinstance(given, dict):
+        return
+    known = list(cast("dict[str, Any]", given))
+    for name in [name for name in edited if name not in known]:
+        say(f"step {step.id} was not called with {name!r} before, but with {', '.join(known)}: is that its name?")
 
 
 def _said(one: "Repaired") -> str:
@@ -137,7 +159,7 @@ async def _redrive_all(which: dict[str, Any], changes: dict[str, Any], as_json: 
             say(f"not {run}: {problem}")
         if done:
             _say_how(url, which["flow"])
-    return FAILED if refused else 0
+    return FAILED if refused or not done else 0
 
 
 @click.command(short_help="Set failed runs aside: nothing more is done about them.")

@@ -61,6 +61,8 @@ def replay(
     one = flow is None and last is None and not status
     if one and not words:
         raise click.UsageError("name a RUN, or say which runs with --flow, --last or --status")
+    if one and len(words) == 1 and (words[0].endswith((".py", ".yaml", ".yml", ".json")) or "/" in words[0]):
+        raise click.UsageError(f"{words[0]} is a TARGET; name a RUN before it, or say which runs with --last or --flow")
     with stdout_kept():
         targets = words[1:] if one else words
         specs = {found.name: found.spec for found in find_flows(targets)}

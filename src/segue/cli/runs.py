@@ -99,7 +99,7 @@ def _print(described: list[dict[str, Any]], now: float) -> None:
 def _columns(run: dict[str, Any], now: float) -> tuple[str, str, str, str]:
     from segue.cli.text import day, duration, one_line
 
-    began: float | None = run["started"]
+    began: float | None = run["started"] and max(run["started"], run["created"])  # a fork's past began before it did
     idle = run["status"] in ("waiting", "queued")
     took = "" if began is None or idle else duration((run["ended"] or now) - began)
     return (

@@ -105,7 +105,7 @@ class _Page:
         self.trouble = trouble
         self.console: Console = out()
         row = record.row
-        self.began = row.started or row.created
+        self.began = max(row.started or row.created, row.created)  # a fork's past began before it did
         times = [attempt.ended or now for step in record.steps for attempt in step.attempts]
         self.ended = row.ended or max([self.began, *times])
         self.span = max(self.ended - self.began, 1e-6)

@@ -256,7 +256,7 @@ class Query(NamedTuple):
     dead: bool = False
     """Only runs that failed, and that nobody has dealt with."""
     step: str | None = None
-    """Only failed runs that a step of this name ended."""
+    """Only failed runs that a step of this name ended; of ``""``, those that the flow's own code did."""
     error: str | None = None
     """Only failed runs whose error is of this class."""
 

@@ -88,7 +88,7 @@ class SqliteReading(SqliteFile):
             where.append("status = 'failed' and reason is null")
         for column, value in (("step", query.step), ("error", query.error)):
             if value is not None:
-                where.append(f"{column} = ?")
+                where.append(f"coalesce({column}, '') = ?" if value == "" else f"{column} = ?")
                 values.append(value)
         if query.id is not None:
             where.append("id = ?")
