@@ -689,6 +689,21 @@ async def test_whoever_hands_a_file_on_to_another_run_makes_it_young(tmp_path: P
         assert await young_after(repair.fork(handle.id, by="ada", store=engine.store))
 
 
+def test_an_event_is_forgotten_when_its_window_is_over(on_file: Shelf) -> None:
+    rows = [("f", f"e{n}", f"r{n}", NOW + (1 if n % 10 == 0 else -1)) for n in range(1000)]
+    on_file.db.executemany("insert into seen values(?, ?, ?, ?)", rows)
+
+    def left() -> tuple[int, int]:
+        return next(iter(on_file.db.execute("select count(*), sum(until > ?) from seen", (NOW,))))
+
+    pruner = Pruner(on_file.store, None, pause=lambda _: None)
+    with pruner.opened():
+        pruner.prune(Order(NOW - DAY, ("completed",)), dry=True)
+        assert left() == (1000, 100)
+        pruner.prune(Order(NOW - DAY, ("completed",)))
+    assert left() == (100, 100)
+
+
 @asynchronous
 async def test_nobody_lets_a_run_go_on_that_is_half_gone(on_file: Shelf) -> None:
     on_file.run("r", "cancelled", reason=pruning.BEING_PRUNED)

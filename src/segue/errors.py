@@ -18,7 +18,8 @@
     │   ├── RunTimedOut       … because it ran out of time (also a ``TimeoutError``)
     │   └── RunCancelled      … because it was cancelled
     ├── Divergence            the code asks for something else than what the run recorded
-    ├── Conflict              this id belongs to a run with another input
+    ├── Conflict              this id, or event, belongs to a run with another input
+    ├── OwnKey                a run calls a run of its own flow and key: each would wait for the other
     ├── UnknownRun            no run has this id
     │   └── UnknownQuestion   no question has this id
     ├── RunEnded              the run has ended: it takes no signal, answer or cancellation any more
@@ -234,6 +235,10 @@ class Divergence(SegueError):
 
 class Conflict(SegueError):
     """This id belongs to a run with another flow or input."""
+
+
+class OwnKey(SegueError):
+    """A run calls a run of its own flow and key, whose turn would come when it has ended itself."""
 
 
 class UnknownRun(SegueError):

@@ -7,6 +7,7 @@ from functools import partial, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from segue.errors import DeclarationError, UsageError
+from segue.keys import identity
 from segue.naming import check_name
 from segue.outcomes import Outcome
 from segue.policies import Duration, seconds
@@ -257,6 +258,10 @@ def flow(
     timeout: Duration | None = None,
     max_queued: int | None = None,
     on_divergence: Literal["fail", "rerun"] = "fail",
+    key: str | Callable[..., Any] | None = None,
+    while_waiting: Literal["hold", "release"] = "hold",
+    dedupe: str | Callable[..., Any] | None = None,
+    window: Duration = "24h",
 ) -> _Decorator: ...
 def flow(
     fn: Callable[..., Any] | None = None,
@@ -267,6 +272,10 @@ def flow(
     timeout: Duration | None = None,
     max_queued: int | None = None,
     on_divergence: Literal["fail", "rerun"] = "fail",
+    key: str | Callable[..., Any] | None = None,
+    while_waiting: Literal["hold", "release"] = "hold",
+    dedupe: str | Callable[..., Any] | None = None,
+    window: Duration = "24h",
 ) -> Any:
     """Make an async function a flow: what its steps return is recorded, so that a run goes on after a crash.
 
@@ -281,16 +290,34 @@ def flow(
             does not make those wait that came before it.
         on_divergence: what to do when changed code asks a resumed run's step for another input than was recorded:
             ``"fail"`` ends the run and shows both inputs, ``"rerun"`` runs the step again.
+        key: what a run is about: a path over the parameters (``"event.driver_id"``), or a function of some of them.
+            Runs of one key go one at a time, in the order in which they were started, on whichever worker; other keys
+            go beside them. A run whose key is None goes by itself.
+        while_waiting: what becomes of the key while its run has left memory, asleep or waiting for a person, a signal
+            or a child: ``"hold"`` keeps it, ``"release"`` lets the next run go; the first one takes its turn again, as
+            the next, when it goes on.
+        dedupe: which event a run is for, likewise. Started again for the same event within the window, with the same
+            input, it is the run that was there first.
+        window: how long an event counts as the same.
 
     Raises:
-        DeclarationError: the function is not async, or its name is taken.
+        DeclarationError: the function is not async, its name is taken, or a path is not among its parameters.
 
     >>> @flow
     ... async def greet(name: str) -> str:
     ...     return f"hello {name}"
     """
     declare = partial(
-        _declare, name=name, version=version, timeout=timeout, max_queued=max_queued, on_divergence=on_divergence
+        _declare,
+        name=name,
+        version=version,
+        timeout=timeout,
+        max_queued=max_queued,
+        on_divergence=on_divergence,
+        key=key,
+        while_waiting=while_waiting,
+        dedupe=dedupe,
+        window=window,
     )
     return declare if fn is None else declare(fn)
 
@@ -303,6 +330,10 @@ def _declare(
     timeout: Duration | None,
     max_queued: int | None,
     on_divergence: str,
+    key: str | Callable[..., Any] | None,
+    while_waiting: str,
+    dedupe: str | Callable[..., Any] | None,
+    window: Duration,
 ) -> Flow[Any, Any]:
     if isinstance(fn, Flow | Step):
         raise DeclarationError(f"flow {fn.name!r}: it is declared a step or flow already")
@@ -314,7 +345,11 @@ def _declare(
     if max_queued is not None and (type(max_queued) is not int or max_queued < 1):
         raise DeclarationError(f"max_queued is 1 or more, or None for any number, not {max_queued!r}")
     limit = None if timeout is None else seconds(timeout)
+    if while_waiting not in ("hold", "release"):
+        raise DeclarationError(f"while_waiting is 'hold' or 'release', not {while_waiting!r}")
     spec = FlowSpec(checked_name, fn, version, cast("Any", on_divergence), limit, max_queued)
+    spec.key, spec.frees = identity(spec, "key", key), while_waiting == "release"
+    spec.dedupe, spec.window = identity(spec, "dedupe", dedupe), seconds(window)
     add_flow(spec)
     return Flow(spec)
 

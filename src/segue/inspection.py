@@ -384,6 +384,9 @@ def reason_of(row: Row, now: float, flows: Collection[str] | None = None) -> str
     """
     if row.status is Status.WAITING:
         return row.reason
+    if row.status is Status.HELD:
+        then = f", {row.reason}" if row.reason is not None else ""
+        return f"for its turn: another run of key {row.key!r} goes first{then}"
     if row.status is Status.QUEUED:
         if row.due > now:
             return f"delayed for {row.due - now:.0f} s more"

@@ -438,6 +438,8 @@ async def fork(
         started=row.started,  # the flow sees the time at which its past began
         input=row.input,
         checksum=crc32(row.input),
+        key=row.key,
+        frees=row.frees,
     )
     # the run may be pruned at any moment: what it shares with the fork must not be taken for old until that is there
     renew(where, (new.input, *(data for entry in kept for data in (entry.input, entry.output))))

@@ -17,6 +17,9 @@ from segue.core.lifecycle import (
 )
 
 ALLOWED = {
+    ("queued", "hold"): "held",
+    ("held", "promote"): "queued",
+    ("held", "cancel"): "cancelled",
     ("queued", "claim"): "running",
     ("queued", "cancel"): "cancelled",
     ("running", "park"): "waiting",

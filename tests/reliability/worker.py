@@ -1,11 +1,12 @@
 """A worker like any other, in a process of its own: it works until its input ends."""
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
 
-from segue import Engine, flow, step
+from segue import Engine, current_run, flow, step
 
 from . import jobs
 
@@ -50,6 +51,24 @@ async def nap(seconds: float) -> str:
 @flow(name="grandparent")
 async def grandparent(number: int) -> int:
     return await errand.options(concurrency=1)(number) + 1
+
+
+@step
+async def act(what: str, key: str, number: int) -> None:
+    """Leaves a line in the sink, of what an outsider sees."""
+    line = json.dumps({"what": what, "key": key, "number": number, "run": current_run().id})
+    sink = os.open(os.environ["TURNS"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.write(sink, line.encode() + b"\n")
+    os.close(sink)
+    for _ in range(number % 5):
+        await asyncio.sleep(0.001)
+
+
+@flow(name="turn", key="key", dedupe="event")
+async def turn(event: str, key: str, number: int) -> int:
+    await act("begin", key, number)
+    await act("end", key, number)
+    return number
 
 
 async def main(url: str, sink: str) -> None:

@@ -6,15 +6,15 @@ import pytest
 
 from segue.stores.base import Store
 from segue.stores.sqlite import SqliteStore
-from segue.testing.stores import StorePromises
+from segue.testing.turns import KeyPromises
 
 
-class TestInMemory(StorePromises):
+class TestInMemory(KeyPromises):
     def make_store(self) -> Store:
         return SqliteStore(None, clock=self.clock)
 
 
-class TestInAFile(StorePromises):
+class TestInAFile(KeyPromises):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
         self.folder = tmp_path

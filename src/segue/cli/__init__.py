@@ -12,7 +12,8 @@ from segue.cli.text import say, visible
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 MODULES = {
-    **{name: name for name in ("run", "graph", "chaos", "runs", "show", "inbox", "dead", "diff", "replay", "doctor")},
+    **{name: name for name in ("run", "graph", "chaos", "runs", "show", "inbox", "dead", "keys")},
+    **{name: name for name in ("diff", "replay", "doctor")},
     **dict.fromkeys(("resume", "worker"), "work"),
     **dict.fromkeys(("cancel", "signal", "redrive", "discard", "fork"), "mend"),
     "prune": "prune",

@@ -14,6 +14,7 @@ STATUS_STYLES = {
     "retrying": "yellow",
     "asking": "magenta",
     "queued": "blue",
+    "held": "blue",
     "waiting": "blue",
     "lost": "bold red",
 }
@@ -25,6 +26,7 @@ _SYMBOLS = {
     "retrying": ("↻", "~"),
     "asking": ("?", "?"),
     "queued": ("○", "o"),
+    "held": ("◌", "."),
     "waiting": ("◷", "o"),
     "lost": ("✗", "x"),
 }

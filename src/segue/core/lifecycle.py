@@ -8,6 +8,8 @@ class Status(StrEnum):
 
     QUEUED = "queued"
     """Waits for a worker that knows its flow."""
+    HELD = "held"
+    """Waits for its turn: another run of its key goes first."""
     RUNNING = "running"
     """Owned by a worker with a live lease."""
     WAITING = "waiting"
@@ -23,12 +25,18 @@ class Status(StrEnum):
 
 
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
-OPEN = (Status.QUEUED, Status.RUNNING, Status.WAITING)
+OPEN = (Status.QUEUED, Status.HELD, Status.RUNNING, Status.WAITING)
+CLAIMABLE = (Status.QUEUED, Status.RUNNING, Status.WAITING)
+"""Those that a worker may have to see to by itself: a run that is held has another before it that does."""
 
 
 class Event(StrEnum):
     """What can happen to a run."""
 
+    HOLD = "hold"
+    """Another run of its key is busy, or came before it."""
+    PROMOTE = "promote"
+    """Its turn has come."""
     CLAIM = "claim"
     """A worker takes it."""
     PARK = "park"
@@ -47,6 +55,9 @@ class Event(StrEnum):
 
 
 TABLE: dict[tuple[Status, Event], Status] = {
+    (Status.QUEUED, Event.HOLD): Status.HELD,
+    (Status.HELD, Event.PROMOTE): Status.QUEUED,
+    (Status.HELD, Event.CANCEL): Status.CANCELLED,
     (Status.QUEUED, Event.CLAIM): Status.RUNNING,
     (Status.QUEUED, Event.CANCEL): Status.CANCELLED,
     (Status.RUNNING, Event.PARK): Status.WAITING,

@@ -64,8 +64,11 @@ class ChildCall:
 
     in_flow = False
 
-    def __init__(self, run: "Run", spec: FlowSpec, step: StepId, id: str, input: bytes, options: Any) -> None:
+    def __init__(
+        self, run: "Run", spec: FlowSpec, step: StepId, id: str, input: bytes, options: Any, key: str | None
+    ) -> None:
         self.run, self.spec, self.step, self.id, self.input, self.options = run, spec, step, id, input, options
+        self.key = key
         self.future: asyncio.Future[Any] = run.loop.create_future()
         self.started = 0.0
         self.over = self.recorded = self.stopping = False

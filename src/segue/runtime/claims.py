@@ -127,6 +127,6 @@ class Claims:
         done.add_done_callback(lambda done: done.cancelled() or done.exception())
         result = encode(failure_of(error), "failure")
         end = Change(row.id, Status.FAILED, None, None, result, engine.clock(), parent=row.parent)
-        end = end._replace(asked=True, fault=(None, type(error).__name__))
+        end = end._replace(asked=True, fault=(None, type(error).__name__), lane=row.lane)
         engine.journal.change(Submission(row.id, done), end)
         engine.flush_soon()

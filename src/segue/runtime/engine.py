@@ -21,6 +21,7 @@ from segue.runtime.children import Children
 from segue.runtime.claims import AGAIN_AFTER, Claims
 from segue.runtime.context import HERE
 from segue.runtime.failures import failure_of
+from segue.runtime.identity import NOTHING, About
 from segue.runtime.ids import checked, new_id, worker_id
 from segue.runtime.journal import Journal
 from segue.runtime.lease import LEASE, Lease, Stopwatch
@@ -253,12 +254,13 @@ class Engine:
         if self.journal.trouble is not None:
             raise self.journal.trouble
         input = spec.inputs.encode_typed(args, kwargs)
+        about = spec.about(args, kwargs)
         if self.artifacts.reference(input) is input:
             self.artifacts.renew(input)  # it may name files of a run that is pruned now
         else:
             input = await self.aside.submit(lambda: self._kept(input))
         await self._joined.wait()
-        new = self.new_run(spec, input, options, None)
+        new = self.new_run(spec, input, options, about, None)
         if spec.max_queued is not None and new.status is Status.QUEUED:
             await self._admit(new, spec.max_queued, options)
         if crashpoints.armed:
@@ -298,7 +300,7 @@ class Engine:
                 await done
             finally:
                 self._arriving[new.flow] -= 1
-            ticket = Ticket(self, spec, new.id, new.created)
+            ticket = await self._first(spec, new)
         if crashpoints.armed:
             crashpoints.reach("after-create")
         if new.status is Status.QUEUED:
@@ -306,6 +308,17 @@ class Engine:
                 self.claims.queued()
             self.nudge()
         return ticket
+
+    async def _first(self, spec: FlowSpec, new: NewRun) -> "Ticket":
+        """The run for an event: this one, or the one that was made for it before."""
+        if new.once is not None:
+            first = (await self.store.seen(new.flow, [new.once])).get(new.once, new.id)
+            if first != new.id:
+                if (loaded := await self.store.load(first)) is None:  # it was pruned
+                    return Ticket(self, spec, first, new.created)
+                self.check_same(loaded[0], new, spec)
+                return Ticket(self, spec, first, loaded[0].created)
+        return Ticket(self, spec, new.id, new.created)
 
     def _kept(self, input: bytes) -> bytes:
         self.artifacts.renew(input)
@@ -322,10 +335,10 @@ class Engine:
         if full and (options.id is None or await self.store.load(new.id) is None):
             raise QueueFull(new.flow, allowed)
 
-    def new_run(self, spec: FlowSpec, input: bytes, options: Options, parent: str | None) -> NewRun:
-        """A run as it is to be created: executed here at once, if there is room."""
+    def new_run(self, spec: FlowSpec, input: bytes, options: Options, about: About, parent: str | None) -> NewRun:
+        """A run as it is to be created: executed here at once, if there is room, and no turn to wait for."""
         now = self.clock()
-        here = self.execute and not options.delay and options.concurrency is None
+        here = self.execute and not options.delay and options.concurrency is None and about is NOTHING
         here = here and (parent is not None or not (self.claims.backlog or self.claims.full()))
         return NewRun(
             id=checked(options.id) if options.id is not None else new_id(),
@@ -344,6 +357,10 @@ class Engine:
             started=now if here else None,
             input=input,
             checksum=crc32(input),
+            key=about.key,
+            frees=spec.frees,
+            once=about.event,
+            window=spec.window,
         )
 
     def check_same(self, existing: Row, new: NewRun, spec: FlowSpec) -> None:
@@ -359,10 +376,10 @@ class Engine:
         if not spec.inputs.same(recorded, asked):
             from segue.runtime.run import show
 
-            raise Conflict(
-                f"id {new.id!r} belongs to a run of {existing.flow!r} with input {show(recorded)}; "
-                f"this input is {show(asked)}"
-            )
+            whose = f"id {new.id!r} belongs to a run of {existing.flow!r}"
+            if existing.id != new.id:
+                whose = f"event {new.once!r} has run {existing.id} of {existing.flow!r} already,"
+            raise Conflict(f"{whose} with input {show(recorded)}; this input is {show(asked)}")
 
     def take_up(self, spec: FlowSpec, row: Row, entries: list[Entry], *, new: bool, mail: Sequence[Mail] = ()) -> Run:
         """Bring a run into memory, with what was sent to it; ``wake`` it to begin."""
@@ -416,6 +433,7 @@ class Engine:
             or len(self.runs) >= self.concurrency - 1
             or run.row.concurrency is not None
             or run.row.losses
+            or run.row.key is not None
         ):
             self.nudge()  # one that is queued may have waited for this end
 

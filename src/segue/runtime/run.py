@@ -203,7 +203,8 @@ class Run:
             own = options.timeout if options.timeout is not None else spec.timeout
             options = options._replace(timeout=left if own is None else min(own, left))
         id = options.id or child_id(self.id, step, self.past.fresh.get(step, 0))
-        call = ChildCall(self, spec, step, id, input, options)
+        key = spec.about(args, kwargs).key  # not the event: replay alone sees to it that this call makes one run
+        call = ChildCall(self, spec, step, id, input, options, key)
         self._look_up(call, input, spec.inputs.same)
         return call
 
@@ -600,6 +601,7 @@ class Run:
                 fallbacks=len(self.fallbacks),
                 asked=self.asked,
                 fault=fault,
+                lane=self.row.lane,
             ),
         )
 
@@ -647,7 +649,15 @@ class Run:
             self.engine.journal.took(Took(self.id, mail.number, None))
         self.close()
         self.engine.journal.change(
-            self, Change(self.id, Status.WAITING, reason, due if due is not None else 1e15, None, None, children)
+            self,
+            Change(
+                self.id,
+                Status.WAITING,
+                reason,
+                due if due is not None else 1e15,
+                waits=children,
+                lane=self.row.lane if self.row.frees else None,
+            ),
         )
 
     def close(self) -> None:

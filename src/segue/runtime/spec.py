@@ -15,6 +15,7 @@ from segue.core.percentile import Durations
 from segue.limits import Hedge, Limits
 from segue.outcomes import Source
 from segue.policies import NO_TIMEOUT, Retry, Timeout
+from segue.runtime.identity import NOTHING, About, Identity
 from segue.runtime.resources import Resource
 from segue.schemas import Schema, schema_of
 from segue.values import Codec, Inputs, hints_of
@@ -205,7 +206,20 @@ class StepSpec:
 class FlowSpec:
     """A flow as the runtime sees it."""
 
-    __slots__ = ("__dict__", "divergence", "fn", "inputs", "max_queued", "name", "timeout", "version")
+    __slots__ = (
+        "__dict__",
+        "dedupe",
+        "divergence",
+        "fn",
+        "frees",
+        "inputs",
+        "key",
+        "max_queued",
+        "name",
+        "timeout",
+        "version",
+        "window",
+    )
 
     def __init__(
         self,
@@ -218,7 +232,22 @@ class FlowSpec:
     ) -> None:
         self.name, self.fn, self.version, self.divergence, self.timeout = name, fn, version, divergence, timeout
         self.max_queued = max_queued
+        self.key: Identity | None = None
+        self.dedupe: Identity | None = None
+        self.frees, self.window = False, 0.0
         self.inputs = Inputs(fn, f"flow {name!r}")
+
+    def about(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> About:
+        """What a run with these arguments is about.
+
+        Raises:
+            UsageError: it cannot be found in them.
+        """
+        if self.key is None and self.dedupe is None:
+            return NOTHING
+        named = self.inputs.named(args, kwargs)
+        key = self.key.text(self.name, named) if self.key is not None else None
+        return About(key, self.dedupe.text(self.name, named) if self.dedupe is not None else None)
 
     @functools.cached_property
     def output(self) -> Codec:

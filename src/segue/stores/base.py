@@ -21,6 +21,11 @@ class NewRun(NamedTuple):
         due: not before, seconds since the epoch.
         concurrency: at most so many runs of its flow at a time.
         timeout: seconds that it may take, from its first claim.
+        key: runs of its flow with this key go one at a time, in the order of their creation. It is ``held`` until its
+            turn, and must not be ``running``. None: it goes by itself.
+        frees: another run of its key may go while it waits.
+        once: the event that it is for. A run that is created for the same one within the window is not: see ``seen``.
+        window: seconds for which an event counts as the same.
     """
 
     id: str
@@ -39,6 +44,14 @@ class NewRun(NamedTuple):
     started: float | None
     input: bytes
     checksum: int
+    key: str | None = None
+    frees: bool = False
+    once: str | None = None
+    window: float = 0.0
+
+    @property
+    def lane(self) -> "Lane | None":
+        return (self.flow, self.key) if self.key is not None else None
 
 
 class Change(NamedTuple):
@@ -54,6 +67,7 @@ class Change(NamedTuple):
         fallbacks: how many results the flow was given that did not come from the step itself.
         asked: it has asked people something; what is still open is withdrawn if this is the end.
         fault: of a failure, the name of the step that it came from, if one did, and the error's class.
+        lane: its flow and key, if it has one: the next one may have its turn.
     """
 
     run: str
@@ -67,6 +81,11 @@ class Change(NamedTuple):
     fallbacks: int = 0
     asked: bool = False
     fault: tuple[str | None, str] | None = None
+    lane: "Lane | None" = None
+
+
+Lane = tuple[str, str]
+"""A flow and a key: runs that go one at a time, in order."""
 
 
 class Question(NamedTuple):
@@ -231,6 +250,12 @@ class Row(NamedTuple):
     fallbacks: int = 0
     step: str | None = None
     error: str | None = None
+    key: str | None = None
+    frees: bool = False
+
+    @property
+    def lane(self) -> Lane | None:
+        return (self.flow, self.key) if self.key is not None else None
 
 
 def check_result(row: Row) -> None:
@@ -274,6 +299,25 @@ class Asked(NamedTuple):
     limit: int = 50
 
 
+class Busy(NamedTuple):
+    """A key with runs that have not ended.
+
+    Attributes:
+        run: the one whose turn it is; None while all wait with the key free.
+        status, reason: how that one stands.
+        since: when it was created.
+        held: how many wait for their turn.
+    """
+
+    flow: str
+    key: str
+    run: str | None
+    status: Status | None
+    reason: str | None
+    since: float | None
+    held: int
+
+
 class Lost(NamedTuple):
     """A run taken from a dead worker."""
 
@@ -289,6 +333,7 @@ def row_of(new: NewRun) -> Row:
     return Row(
         new.id, new.flow, new.version, new.code, new.status, None, new.worker, new.origin, new.parent, new.priority,
         new.concurrency, new.timeout, new.due, new.created, new.started, None, 1, 0, new.input, None, new.checksum,
+        key=new.key, frees=new.frees,
     )  # fmt: skip
 
 
@@ -307,6 +352,9 @@ class Store(Protocol):
     - Of mail to one run with one ``once``, the first is stored and the others are refused. A run that parks while there
       is mail that it has not taken is queued; mail to a parked run queues it.
     - A question is decided once, by mail, or withdrawn at the end of its run.
+    - Of the runs of one flow with one key, at most one is queued, running, or waiting without freeing its key; the rest
+      are held, and take their turns in the order of their creation. While one is held, another has its turn.
+    - Of the runs that are created for one event within its window, one is written.
     """
 
     url: str
@@ -349,7 +397,18 @@ class Store(Protocol):
         """Create a run under an id that may be taken, with the beginning of its journal.
 
         Gives the run that has the id already, else None.
+
+        Raises:
+            OwnKey: it would wait for its turn behind the run that calls it, or one that calls that.
         """
+        ...
+
+    async def seen(self, flow: str, events: Sequence[str]) -> dict[str, str]:
+        """Which run was the first for each of these events, as long as that is known."""
+        ...
+
+    async def lanes(self, flow: str | None = None, limit: int = 50) -> list[Busy]:
+        """The keys that are busy, those with the longest queues first."""
         ...
 
     async def send(self, mail: Mail, *, unbegun: bytes | None = None, owner: str | None = None) -> Receipt:

@@ -195,7 +195,7 @@ def _writable(db: Database) -> Finding:
 
 def _format(db: Database) -> Finding:
     number = db.pragma("user_version")
-    if number in (1, FORMAT):
+    if 1 <= number <= FORMAT:
         return Finding("ok", "format", str(number))
     return Finding("fail", "format", f"{number}; this Segue reads format {FORMAT}: install the version that wrote it")
 

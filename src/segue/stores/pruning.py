@@ -207,7 +207,20 @@ class Pruner(SqliteFile):
                 break
         if order.values and not self._stopped():
             self._values(order, dry)
+        if not dry and not self._stopped():
+            self._forget_events()
         return doomed
+
+    def _forget_events(self) -> None:
+        """Delete what was noted of events whose window is over: they would count as others by now."""
+        over = "(flow, once) in (select flow, once from seen where until <= ? limit ?)"
+        while True:
+            size = self._size
+            with self._in_turn() as db:
+                db.execute(f"delete from seen where {over}", (self.clock(), size))
+                left = db.changes() == size
+            if not left or self._enough():
+                return
 
     def _enough(self) -> bool:
         """Between two parts: whether to leave it at that. Others get as much time as the last part took.

@@ -22,14 +22,16 @@ from segue.runtime import crashpoints
 from segue.stores.base import Batch, Cell, Change, Commit, Lost, NewRun, Row
 from segue.stores.machine import birth, machine
 from segue.stores.sqlite_file import Database, translate
+from segue.stores.sqlite_lanes import firsts, is_taken, promote, refuse_own_key, unseen, wake_parents
 from segue.stores.sqlite_post import SqlitePost, ask, take, withdraw
 from segue.stores.sqlite_reading import SqliteReading, lapsed_workers
-from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, checksum_of, fence, insert_entry, row_from, wake_parents
+from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, checksum_of, fence, insert_entry, row_from
 from segue.types import StepId
 
 T = TypeVar("T")
 
-_CREATE = (*NewRun._fields, "claims", "claim_seq", "losses")
+_EVENT = 2  # the last fields of a new run: its event, which is in a table of its own
+_CREATE = (*NewRun._fields[:-_EVENT], "claims", "claim_seq", "losses")
 _CHUNK = 64
 _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would be felt by the caller's loop
 
@@ -165,11 +167,12 @@ class SqliteStore(SqliteReading, SqlitePost):
         if status is Status.FAILED:
             failure = Failure("WorkerLost", f"its worker died {losses} times in a row while step {step!r} was running")
             result = _encoded(failure)
-            db.execute(
+            end = (
                 "update runs set status = 'failed', worker = null, losses = ?, result = ?, seal = ?, ended = ?,"
-                " step = ?, error = ? where id = ?",
-                (losses, result, crc32(result), self.clock(), name_of(step or ""), failure.type, run),
+                " step = ?, error = ? where id = ? returning flow, key"
             )
+            given = (losses, result, crc32(result), self.clock(), name_of(step or ""), failure.type, run)
+            promote(db, [(of, key) for of, key in list(db.execute(end, given)) if key is not None])
             withdraw(db, [run], self.clock())
             wake_parents(db, [run])
         else:
@@ -185,12 +188,18 @@ class SqliteStore(SqliteReading, SqlitePost):
         with self._transaction() as db:
             for row in db.execute(f"select {ROW} from runs where id = ?", (run.id,)):
                 return row_from(row)
+            if not unseen(db, [run], self.clock()):
+                first = firsts(db, run.flow, [run.once or ""]).get(run.once or "", "")
+                for row in db.execute(f"select {ROW} from runs where id = ?", (first,)):
+                    return row_from(row)  # else that one was pruned, and this one takes its place
             if run.status is Status.RUNNING and not self._alive(db, run.worker or ""):
                 raise Fenced
+            refuse_own_key(db, run)
             marks = ",".join("?" * len(_CREATE))
             db.execute(f"insert into runs({','.join(_CREATE)}) values({marks})", _created(run))
             for entry in entries:
                 insert_entry(db, run.id, entry)
+            promote(db, [run.lane])
         return None
 
     def commit(self, worker: str, batch: Batch) -> Commit:
@@ -228,6 +237,7 @@ class SqliteStore(SqliteReading, SqlitePost):
     def _apply(self, worker: str, batch: Batch) -> None:
         small = len(batch.entries) <= _CHUNK and len(batch.creates) <= _CHUNK
         more = batch.changes or batch.cells or batch.questions or batch.took or (batch.creates and batch.entries)
+        more = more or any(new.key is not None or new.once is not None for new in batch.creates)
         if small and not more:
             # one statement is a transaction by itself
             with self._one_process():
@@ -237,8 +247,10 @@ class SqliteStore(SqliteReading, SqlitePost):
                     self._insert_runs(self.db, worker, batch.creates)
             return
         with self._transaction() as db:
-            for creates in _chunks(batch.creates):
+            fresh = unseen(db, batch.creates, self.clock())
+            for creates in _chunks(fresh):
                 self._insert_runs(db, worker, creates)
+            promote(db, (new.lane for new in fresh))
             for entries in _chunks(batch.entries):
                 self._insert_entries(db, worker, entries)
             if crashpoints.armed:
@@ -320,6 +332,7 @@ class SqliteStore(SqliteReading, SqlitePost):
         for change in changes:
             if change.status not in TERMINAL:
                 self._leave_memory(db, worker, change)
+        promote(db, (change.lane for change in changes))
 
     def _leave_memory(self, db: Database, worker: str, change: Change) -> None:
         status, reason, due = change.status, change.reason, change.due
@@ -372,6 +385,9 @@ class SqliteStore(SqliteReading, SqlitePost):
                 for row in self._claimable(db, flows, limit - len(rows), origin, suspects, full):
                     if row.concurrency is not None and self._running(db, row.flow) >= row.concurrency:
                         full.add(row.flow)
+                        passed_over = True
+                    elif row.status is Status.WAITING and row.frees and row.lane and is_taken(db, row.lane):
+                        db.execute("update runs set status = 'held', reason = null, due = 0 where id = ?", (row.id,))
                         passed_over = True
                     else:
                         rows.append(self._own(db, worker, row))
@@ -445,7 +461,8 @@ class _Shared(SqliteStore):
 
 
 def _created(run: NewRun) -> tuple[Any, ...]:
-    return (*run, 1 if run.status is Status.RUNNING else 0, 0, 0)
+    status = Status.HELD if run.key is not None and run.status is Status.QUEUED else run.status
+    return (*run._replace(status=status)[:-_EVENT], 1 if run.status is Status.RUNNING else 0, 0, 0)
 
 
 def _encoded(record: object) -> bytes:

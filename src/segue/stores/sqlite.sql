@@ -1,4 +1,4 @@
--- The embedded store. Version 3.
+-- The embedded store. Version 4.
 
 create table if not exists runs(
   number      integer primary key,
@@ -27,7 +27,9 @@ create table if not exists runs(
   seal        integer,                 -- crc32 of the result
   fallbacks   integer not null default 0, -- results that did not come from the step itself
   step        text,                    -- of a failed run: the name of the step that ended it, …
-  error       text                     -- … and the error's class
+  error       text,                    -- … and the error's class
+  key         text,                    -- runs of a flow with one key go one at a time, in the order of their numbers
+  frees       integer not null default 0 -- 1: another of its key may go while it waits
 ) strict;
 
 create index if not exists runs_queued  on runs(priority desc, due, number) where status = 'queued';
@@ -38,6 +40,7 @@ create index if not exists runs_failed  on runs(number)                     wher
 create index if not exists runs_dead    on runs(flow, step, error, number)  where status = 'failed' and reason is null;
 create index if not exists runs_cancelled on runs(number)                   where status = 'cancelled';
 create index if not exists runs_flow    on runs(flow, number);
+create index if not exists runs_lane    on runs(flow, key, status, number) where key is not null and ended is null;
 -- Each index that a completed run is in costs a page at its beginning and its end: so the rest are partial.
 
 create table if not exists entries(
@@ -60,6 +63,16 @@ create table if not exists cells(
   body     blob not null,
   checksum integer not null            -- crc32 of the body
 ) strict, without rowid;
+
+create table if not exists seen(
+  flow  text not null,
+  once  text not null,                 -- an event
+  run   text not null,                 -- the first that was made for it
+  until real not null,                 -- so long it is the same event
+  primary key(flow, once)
+) strict, without rowid;
+
+create index if not exists seen_until on seen(until);
 
 create table if not exists mail(
   number   integer primary key,

@@ -18,7 +18,7 @@ from segue.runtime.threads import Pool
 T = TypeVar("T")
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two writers could corrupt the log: sqlite.org/wal.html#walresetbug
-FORMAT = 3
+FORMAT = 4
 """Of the tables: ``user_version`` of the file."""
 
 _BUSY_AFTER = 5.0
@@ -145,6 +145,9 @@ class SqliteFile:
             db.execute("alter table runs add column fallbacks integer not null default 0")
         if 1 <= found <= 2:
             db.execute("alter table runs add column step text; alter table runs add column error text")
+        if 1 <= found <= 3:
+            db.execute("alter table runs add column key text")
+            db.execute("alter table runs add column frees integer not null default 0")
         db.execute(files("segue.stores").joinpath("sqlite.sql").read_text())
         db.execute(f"pragma user_version = {FORMAT}; commit")
 

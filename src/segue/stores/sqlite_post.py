@@ -8,7 +8,8 @@ from segue.core.lifecycle import TERMINAL, Event, Status, move
 from segue.runtime import crashpoints
 from segue.stores.base import CANCELLING, Amend, Mail, Question, Receipt, Took
 from segue.stores.sqlite_file import Database, SqliteFile
-from segue.stores.sqlite_rows import insert_entry, status_from, wake_parents
+from segue.stores.sqlite_lanes import hold, promote, wake, wake_parents
+from segue.stores.sqlite_rows import insert_entry, status_from
 
 
 class SqlitePost(SqliteFile):
@@ -27,28 +28,30 @@ class SqlitePost(SqliteFile):
         return receipt
 
     def _deliver(self, db: Database, mail: Mail, unbegun: bytes | None, owner: str | None) -> Receipt:
-        for found, claims, worker in db.execute("select status, claims, worker from runs where id = ?", (mail.run,)):
+        query = "select status, claims, worker, flow, key from runs where id = ?"
+        for found, claims, worker, flow, key in list(db.execute(query, (mail.run,))):
             status, mail = status_from(mail.run, found), mail._replace(sent=self.clock())
             if (first := _first(db, mail)) is not None or status in TERMINAL or owner not in (None, worker):
                 return Receipt(False, status, first)
             if mail.closes is not None and not _close(db, mail):
                 return Receipt(False, status)
-            if unbegun is not None and status is Status.QUEUED and not claims:
+            if unbegun is not None and status in (Status.QUEUED, Status.HELD) and not claims:
                 end = move(status, Event.CANCEL)
                 db.execute(
                     "update runs set status = ?, reason = null, result = ?, seal = ?, ended = ? where id = ?",
                     (end, unbegun, crc32(unbegun), self.clock(), mail.run),
                 )
                 wake_parents(db, [mail.run])
+                promote(db, [(flow, key) if key is not None else None])
                 return Receipt(True, end)
             db.execute(
                 "insert into mail(run, once, name, body, sent, checksum) values(?, ?, ?, ?, ?, ?)",
                 (mail.run, mail.once, mail.name, mail.body, mail.sent, crc32(mail.body)),
             )
-            wake = "update runs set status = 'queued', reason = null, due = 0 where id = ? and status = 'waiting'"
-            db.execute(wake, (mail.run,))
+            wake(db, "id = ?", (mail.run,))
             if mail.name == "cancel":
-                db.execute("update runs set reason = ? where id = ? and status = 'queued'", (CANCELLING, mail.run))
+                cancelling = "update runs set reason = ? where id = ? and status in ('queued', 'held')"
+                db.execute(cancelling, (CANCELLING, mail.run))
             return Receipt(True, status)
         return Receipt(False, None)
 
@@ -69,6 +72,7 @@ class SqlitePost(SqliteFile):
                     (move(change.status, Event.REDRIVE), self.clock(), change.run),
                 )
                 db.execute("delete from mail where run = ? and name = 'cancel'", (change.run,))
+                hold(db, change.run)
             else:
                 db.execute("update runs set reason = ? where id = ?", (change.reason, change.run))
         return True

@@ -1,15 +1,16 @@
 """Reading the SQLite store: runs, journals, kept values, and what people are asked."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from zlib import crc32
 
 from segue.core.entries import Entry
-from segue.core.lifecycle import OPEN, Status
+from segue.core.lifecycle import CLAIMABLE, Status
 from segue.errors import CorruptRecord
-from segue.stores.base import Asked, Cell, Fault, Mail, Query, Question, Row, check_result
+from segue.stores.base import Asked, Busy, Cell, Fault, Mail, Query, Question, Row, check_result
 from segue.stores.machine import birth, machine
 from segue.stores.sqlite_file import Database, SqliteFile
+from segue.stores.sqlite_lanes import busy, firsts
 from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, SUMMARY, entry_from, row_from
 
 _QUESTION = ", ".join(Question._fields)
@@ -33,8 +34,16 @@ class SqliteReading(SqliteFile):
         return await self._read(self._queued, flow, limit)
 
     def _queued(self, flow: str, limit: int) -> int:
-        query = "select count(*) from (select 1 from runs where status = 'queued' and flow = ? and due <= ? limit ?)"
-        return next(iter(self.reader.execute(query, (flow, self.clock(), limit))))[0]
+        queued = "select 1 from runs where status = 'queued' and flow = ? and due <= ?"
+        held = "select 1 from runs where key is not null and ended is null and status = 'held' and flow = ?"
+        query = f"select count(*) from (select * from ({queued}) union all select * from ({held}) limit ?)"
+        return next(iter(self.reader.execute(query, (flow, self.clock(), flow, limit))))[0]
+
+    async def seen(self, flow: str, events: Sequence[str]) -> dict[str, str]:
+        return await self._read(firsts, self.reader, flow, events)
+
+    async def lanes(self, flow: str | None = None, limit: int = 50) -> list[Busy]:
+        return await self._read(busy, self.reader, flow, limit)
 
     async def cell(self, name: str) -> Cell | None:
         return await self._read(self._cell, name)
@@ -119,7 +128,7 @@ class SqliteReading(SqliteFile):
         lapsed = tuple(lapsed_workers(self.reader, self.clock()))
         known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
         query = (
-            f"select {SUMMARY} from runs where {_standing(OPEN)}{known} and"
+            f"select {SUMMARY} from runs where {_standing(CLAIMABLE)}{known} and"
             f" ((worker is null and due <= ?) or worker in ({','.join('?' * len(lapsed))})) order by number limit ?"
         )
         values = (*(flows or ()), self.clock(), *lapsed, limit)

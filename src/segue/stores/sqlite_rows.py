@@ -1,6 +1,5 @@
 """How runs and entries stand in the tables of the SQLite store."""
 
-from collections.abc import Collection
 from typing import Any
 from zlib import crc32
 
@@ -29,7 +28,7 @@ def row_from(values: tuple[Any, ...]) -> Row:
     Raises:
         CorruptRecord: it is in a state that there is not.
     """
-    return Row._make(values)._replace(status=status_from(values[0], values[4]))
+    return Row._make(values)._replace(status=status_from(values[0], values[4]), frees=bool(values[-1]))
 
 
 def status_from(run: str, said: str) -> Status:
@@ -59,16 +58,6 @@ def insert_entry(db: Database, run: str, entry: Entry) -> None:
     """Append one entry, where there is no worker to fence."""
     checksum = checksum_of(entry.step, entry.input, entry.output)
     db.execute("insert into entries values(?,?,?,?,?,?,?,?,?,?)", (run, *entry, checksum))
-
-
-def wake_parents(db: Database, ended: Collection[str]) -> None:
-    """Queue the parked runs that wait for one of these, which have ended."""
-    marks = ",".join("?" * len(ended))
-    db.execute(
-        "update runs set status = 'queued', reason = null, due = 0 where status = 'waiting' and id in"
-        f" (select parent from runs where id in ({marks}) and parent is not null)",
-        tuple(ended),
-    )
 
 
 def fence(db: Database, expected: int) -> None:

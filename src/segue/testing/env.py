@@ -263,9 +263,9 @@ class Env:
         used = self._used()
 
         async def scene(life: Life) -> RunRecord:
-            await self._launch(life, flow, args, kwargs, id)
+            found = await self._launch(life, flow, args, kwargs, id)
             await life.loop.settled()
-            return self._look(life, id, used)
+            return self._look(life, found, used)
 
         return self._play(scene, id)
 
@@ -310,9 +310,9 @@ class Env:
         used = self._used()
 
         async def scene(life: Life) -> RunRecord:
-            await self._launch(life, flow, args, kwargs, id)
-            await self._until_over(life, id)
-            return self._look(life, id, used)
+            found = await self._launch(life, flow, args, kwargs, id)
+            await self._until_over(life, found)
+            return self._look(life, found, used)
 
         return self._play(scene, id)
 
@@ -336,8 +336,10 @@ class Env:
         return given if given is not None else f"{self._prefix}-{self._count}"
 
     @staticmethod
-    async def _launch(life: Life, flow: Any, args: Any, kwargs: Any, id: str) -> None:
-        await life.engine.launch(flow.spec, args, kwargs, flow._options._replace(id=id), wait=True)
+    async def _launch(life: Life, flow: Any, args: Any, kwargs: Any, id: str) -> str:
+        """Start a run; gives the id of the one that was there already, if it is for the same event."""
+        ticket = await life.engine.launch(flow.spec, args, kwargs, flow._options._replace(id=id), wait=True)
+        return ticket.id
 
     async def _until_over(self, life: Life, id: str) -> None:
         loop, engine = life.loop, life.engine

@@ -1,0 +1,117 @@
+"""Keys and events in the SQLite store: which run of a key has its turn, and which events are known.
+
+A run with a key is written as held. It is queued when none of its key has the turn and it is the first of those that
+are held; that is looked at whenever one of the key is created, ends, or waits with the key free. So the queue that
+workers claim from holds runs that may go, however many there are behind each.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from segue.core.lifecycle import Status
+from segue.errors import OwnKey
+from segue.stores.base import Busy, Lane, NewRun
+from segue.stores.sqlite_file import Database
+
+_OF = "flow = ?1 and key = ?2 and ended is null"
+_TURN = f"{_OF} and (status in ('queued', 'running') or (status = 'waiting' and not frees))"
+_PROMOTE = (
+    f"update runs set status = 'queued' where number = (select min(number) from runs where {_OF} and status = 'held')"
+    f" and not exists(select 1 from runs where {_TURN})"
+)
+_TAKEN = f"select 1 from runs where {_TURN} limit 1"
+
+
+def promote(db: Database, lanes: Iterable[Lane | None]) -> None:
+    """Give the next run its turn, in each of these that nobody has."""
+    found = {lane for lane in lanes if lane is not None}
+    if found:
+        db.executemany(_PROMOTE, found)
+
+
+def is_taken(db: Database, lane: Lane) -> bool:
+    """Whether some run has the turn."""
+    return any(True for _ in db.execute(_TAKEN, lane))
+
+
+def wake(db: Database, which: str, given: Sequence[Any]) -> None:
+    """Queue those of these runs that wait. One whose key was free meanwhile takes its turn again.
+
+    Args:
+        which: a condition.
+    """
+    waits = f"status = 'waiting' and {which}"
+    db.execute(f"update runs set status = 'queued', reason = null, due = 0 where {waits} and not frees", given)
+    freed = f"update runs set status = 'held', reason = null, due = 0 where {waits} and frees returning flow, key"
+    promote(db, list(db.execute(freed, given)))  # pyright: ignore[reportArgumentType]
+
+
+def wake_parents(db: Database, ended: Collection[str]) -> None:
+    """Queue the parked runs that wait for one of these, which have ended."""
+    marks = ",".join("?" * len(ended))
+    wake(db, f"id in (select parent from runs where id in ({marks}) and parent is not null)", tuple(ended))
+
+
+def hold(db: Database, run: str) -> None:
+    """A run is queued again after its end: if it has a key, it takes its turn."""
+    held = "update runs set status = 'held' where id = ? and status = 'queued' and key is not null returning flow, key"
+    promote(db, list(db.execute(held, (run,))))  # pyright: ignore[reportArgumentType]
+
+
+def refuse_own_key(db: Database, run: NewRun) -> None:
+    """Raise if a run would wait for its turn behind one that waits for it."""
+    if run.key is None or run.parent is None:
+        return
+    callers = (
+        "with recursive callers(id) as (select ?3 union all"
+        " select runs.parent from runs join callers on runs.id = callers.id where runs.parent is not null)"
+        f" select id from runs where id in (select id from callers) and {_OF} and not frees"
+    )
+    for (caller,) in db.execute(callers, (run.flow, run.key, run.parent)):
+        raise OwnKey(
+            f"run {run.parent} calls flow {run.flow!r} with key {run.key!r}, whose turn run {caller} has: each would "
+            "wait for the other. Call it with another key, start it from a step, or declare while_waiting='release'"
+        )
+
+
+def unseen(db: Database, runs: Sequence[NewRun], now: float) -> Sequence[NewRun]:
+    """Those of these new runs that are the first for their event, and those that are for none."""
+    marked = [run for run in runs if run.once is not None]
+    if not marked:
+        return runs
+    db.executemany(
+        "insert into seen values(?, ?, ?, ?) on conflict(flow, once) do update"
+        " set run = excluded.run, until = excluded.until where seen.until <= ?",
+        [(run.flow, run.once, run.id, now + run.window, now) for run in marked],
+    )
+    first = {
+        id
+        for flow in {run.flow for run in marked}
+        for id in firsts(db, flow, [run.once for run in marked if run.flow == flow and run.once is not None]).values()
+    }
+    return [run for run in runs if run.once is None or run.id in first]
+
+
+def firsts(db: Database, flow: str, events: Sequence[str]) -> dict[str, str]:
+    """Which run was the first for each of these events."""
+    found: dict[str, str] = {}
+    for start in range(0, len(events), 500):
+        part = events[start : start + 500]
+        query = f"select once, run from seen where flow = ? and once in ({','.join('?' * len(part))})"
+        found.update(db.execute(query, (flow, *part)))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return found
+
+
+def busy(db: Database, flow: str | None, limit: int) -> list[Busy]:
+    """The keys that have runs which have not ended, those with the longest queues first."""
+    only, given = ("", ()) if flow is None else (" and flow = ?", (flow,))
+    counts = (
+        "select flow, key, sum(status = 'held') as held from runs where key is not null and ended is null"
+        f"{only} group by flow, key order by held desc, flow, key limit ?"
+    )
+    turn = f"select id, status, reason, created from runs where {_TURN} order by number limit 1"
+    found: list[Busy] = []
+    for of, key, held in list(db.execute(counts, (*given, limit))):
+        run, status, reason, since = next(iter(db.execute(turn, (of, key))), (None, None, None, None))
+        found.append(Busy(of, key, run, Status(status) if status else None, reason, since, held))
+    return found
