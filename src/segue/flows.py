@@ -50,7 +50,7 @@ class Handle(Generic[R]):
         return await on_engine(self._ticket.engine, self._ticket.result())
 
     async def status(self) -> str:
-        """``queued``, ``running``, ``waiting``, ``completed``, ``failed`` or ``cancelled``.
+        """``queued``, ``held``, ``running``, ``waiting``, ``completed``, ``failed`` or ``cancelled``.
 
         Raises:
             UnknownRun: the store has no such run.

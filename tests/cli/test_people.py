@@ -88,6 +88,15 @@ async def hurried() -> bool:
 """
 
 
+TURNS = """
+from segue import ask_human, flow
+
+@flow(key="driver")
+async def turns(driver: str) -> bool:
+    return await ask_human("go?")
+"""
+
+
 @pytest.fixture
 def shop(project: Project) -> Project:
     project.write("app.py", APP)
@@ -435,6 +444,28 @@ def test_a_queued_run_is_cancelled_at_once_and_one_that_waits_by_a_worker(shop: 
     assert shop.segue("show", question["run"], "--json").json["status"] == "cancelled"
     assert shop.segue("inbox", "--json").json == []
     assert sink(shop) == []
+
+
+def test_keys_say_who_is_busy_and_who_waits(shop: Project) -> None:
+    shop.write("turns.py", TURNS)
+    assert shop.segue("run", "app.py:order", "--input", '"x"').code == 0
+    assert "no key is busy" in shop.segue("keys").err
+    assert shop.segue("run", "turns.py:turns", "--input", '"ada"', "--id", "first").code == 3
+    done = shop.segue("run", "turns.py:turns", "--input", '"ada"', "--id", "second")
+    assert done.code == 3
+    assert "waits for its turn: run first has key 'ada', and waits for a person to answer" in done.err
+    [busy] = shop.segue("keys", "--json").json
+    assert (busy["key"], busy["run"], busy["status"], busy["held"]) == ("ada", "first", "waiting", 1)
+    listed = shop.segue("keys").out
+    for part in ("ada", "turns.turns", "first", "waits for a person"):
+        assert part in listed
+    assert shop.segue("runs", "--status", "held", "--json").json[0]["id"] == "second"
+    assert "another run of key 'ada' goes first" in shop.segue("show", "second").out
+    for _ in range(2):
+        question = shop.segue("inbox", "--json").json[0]["id"]
+        assert shop.segue("inbox", "answer", question, "--value", "yes").code == 0
+        shop.segue("resume", "turns.py")
+    assert shop.segue("runs", "--status", "completed", "--flow", "turns.turns", "--json").json[0]["id"] == "second"
 
 
 def test_a_signal_reaches_the_run_that_waits(shop: Project) -> None:

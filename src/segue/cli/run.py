@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from segue.loading import Found
     from segue.runtime.engine import Engine, Ticket
     from segue.runtime.settings import Settings
+    from segue.stores.base import Row
 
 COMPLETED, FAILED, WAITING, INTERRUPTED = 0, 1, 3, 130
 
@@ -223,6 +224,8 @@ async def _asleep(engine: "Engine", id: str) -> str | None:
     row, now = await engine.row(id), engine.clock()
     if row.status == "queued":
         return f"is delayed, until {clock(row.due)}" if row.due > now else None
+    if row.status == "held":
+        return await _behind(engine, row)
     if row.status != "waiting" or row.due <= now:
         return None
     children = await engine.store.find(Query(parent=id, limit=EVERY))
@@ -234,6 +237,17 @@ async def _asleep(engine: "Engine", id: str) -> str | None:
             reason = f"{row.reason}; run {child.id}: {deeper}"
     until = until_of(row)
     return reason if until is None else f"{reason}, until {clock(until)}"
+
+
+async def _behind(engine: "Engine", row: "Row") -> str | None:
+    """What a run waits for whose turn has not come, if the one that has it waits itself."""
+    from segue.cli.archive import EVERY
+
+    lanes = await engine.store.lanes(row.flow, EVERY)
+    turn = next((lane for lane in lanes if lane.key == row.key), None)
+    if turn is None or turn.status != "waiting":
+        return None
+    return f"waits for its turn: run {turn.run} has key {row.key!r}, and {turn.reason}"
 
 
 def _handed_back(task: Task, ticket: "Ticket", view: "View") -> str:

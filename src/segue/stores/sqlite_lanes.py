@@ -76,19 +76,18 @@ def refuse_own_key(db: Database, run: NewRun) -> None:
 
 def unseen(db: Database, runs: Sequence[NewRun], now: float) -> Sequence[NewRun]:
     """Those of these new runs that are the first for their event, and those that are for none."""
-    marked = [run for run in runs if run.once is not None]
-    if not marked:
+    events: dict[str, list[str]] = {}
+    for run in runs:
+        if run.once is not None:
+            events.setdefault(run.flow, []).append(run.once)
+    if not events:
         return runs
     db.executemany(
         "insert into seen values(?, ?, ?, ?) on conflict(flow, once) do update"
         " set run = excluded.run, until = excluded.until where seen.until <= ?",
-        [(run.flow, run.once, run.id, now + run.window, now) for run in marked],
+        [(run.flow, run.once, run.id, now + run.window, now) for run in runs if run.once is not None],
     )
-    first = {
-        id
-        for flow in {run.flow for run in marked}
-        for id in firsts(db, flow, [run.once for run in marked if run.flow == flow and run.once is not None]).values()
-    }
+    first = {run for flow, of_it in events.items() for run in firsts(db, flow, of_it).values()}
     return [run for run in runs if run.once is None or run.id in first]
 
 
