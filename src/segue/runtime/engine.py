@@ -338,7 +338,7 @@ class Engine:
     def new_run(self, spec: FlowSpec, input: bytes, options: Options, about: About, parent: str | None) -> NewRun:
         """A run as it is to be created: executed here at once, if there is room, and no turn to wait for."""
         now = self.clock()
-        here = self.execute and not options.delay and options.concurrency is None and about is NOTHING
+        here = self.execute and not options.delay and options.concurrency is None and about == NOTHING
         here = here and (parent is not None or not (self.claims.backlog or self.claims.full()))
         return NewRun(
             id=checked(options.id) if options.id is not None else new_id(),
