@@ -228,6 +228,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self.call_soon_threadsafe(self.halt)
             return
         for handle in cast("Any", self)._ready:
+            keep_for_ever(handle._callback)  # it may be all that refers to a task which has not begun
             handle.cancel()
         self.stop()
 
