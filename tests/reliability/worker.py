@@ -61,7 +61,7 @@ async def act(what: str, key: str, number: int) -> None:
     os.write(sink, line.encode() + b"\n")
     os.close(sink)
     for _ in range(number % 5):
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
 
 
 @flow(name="turn", key="key", dedupe="event")

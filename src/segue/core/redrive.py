@@ -190,7 +190,6 @@ def plan(
     children: Collection[str] = (),
     timed_out: bool = False,
     cancelled: bool = False,
-    pause: float = 0.0,
 ) -> Redrive:
     """Where a run goes on, and what of it is taken back.
 
@@ -203,7 +202,6 @@ def plan(
         children: the steps that are child runs.
         timed_out: it ended since its time was up.
         cancelled: it ended since somebody cancelled it.
-        pause: seconds since that end.
 
     Raises:
         NoSuchStep: it cannot go on from there.
@@ -229,4 +227,4 @@ def plan(
     steps = tuple(dict.fromkeys(s for s in (step, *edits, *results, *undo) if s not in ("", BEGINNING)))
     again = [e.step for e in entries if e.step in children and (e.seq >= first if whole else e.step in edits)]
     fresh = tuple(dict.fromkeys((*edits, *undo, *again)))
-    return Redrive(step, first, whole, steps, dict(edits), fresh, pause)
+    return Redrive(step, first, whole, steps, dict(edits), fresh)
