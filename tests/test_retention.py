@@ -184,11 +184,12 @@ def test_only_what_has_ended_goes_and_of_failures_only_those_that_were_dealt_wit
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_one_status_can_be_named(shelf: Shelf, status: str) -> None:
-    for each in ("completed", "failed", "cancelled"):
+    plain = ("completed", "failed", "cancelled", "merged", "expired")
+    for each in plain:
         shelf.run(each, each)
     shelf.run("discarded", "failed", reason="a duplicate")
     shelf.prune(Order(BEFORE, (status,)))
-    gone = {"completed", "failed", "cancelled", "discarded"} - shelf.ids()
+    gone = {*plain, "discarded"} - shelf.ids()
     assert gone == ({"failed", "discarded"} if status == "failed" else {status})
 
 

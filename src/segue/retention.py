@@ -32,11 +32,12 @@ class Retention:
 
     Args:
         older_than: runs that ended longer ago than this go.
-        statuses: of these only: ``completed``, ``cancelled``, ``discarded`` (failed, and dealt with), ``failed``.
+        statuses: of these only: ``completed``, ``cancelled``, ``merged``, ``expired``, ``discarded`` (failed, and
+            dealt with), ``failed``.
         every: how often to look.
 
     >>> Retention("30d")
-    Retention(older_than=2592000.0, statuses=('completed', 'cancelled', 'discarded'), every=3600.0)
+    Retention(older_than=2592000.0, statuses=('completed', 'cancelled', 'merged', 'expired', 'discarded'), every=3600.0)
     """
 
     older_than: float

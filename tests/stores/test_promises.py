@@ -37,6 +37,8 @@ def test_a_store_of_the_format_before_is_carried_over(tmp_path: Path) -> None:
         await store.open()
         store.db.execute("drop index runs_lane; drop table seen")
         store.db.execute("alter table runs drop column key; alter table runs drop column frees")
+        store.db.execute("alter table runs drop column merges; alter table runs drop column expires")
+        store.db.execute("drop table rejects; drop table schedules")
         store.db.execute(
             "insert into runs(id, flow, version, code, status, origin, priority, due, created, claims,"
             " claim_seq, losses, input, checksum) values('a', 'f', '', '', 'queued', 'w', 0, 0, 0, 0, 0, 0, x'80', 0)"

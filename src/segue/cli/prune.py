@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from segue.stores.pruning import Order, Pruned, Pruner
 
-STATUSES = ["completed", "cancelled", "discarded", "failed"]
+STATUSES = ["completed", "cancelled", "discarded", "failed", "merged", "expired"]
 
 
 @click.command(short_help="Delete runs that ended long ago, and what belongs to them.")

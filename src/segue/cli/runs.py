@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from segue.cli.lines import Text
     from segue.stores.base import Row
 
-STATUSES = ["queued", "held", "running", "waiting", "completed", "failed", "cancelled"]
+STATUSES = ["queued", "held", "running", "waiting", "completed", "failed", "cancelled", "merged", "expired"]
 
 
 @click.command()

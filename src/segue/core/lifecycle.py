@@ -18,13 +18,17 @@ class Status(StrEnum):
     FAILED = "failed"
     """Ended for good in failure; everything is kept."""
     CANCELLED = "cancelled"
+    MERGED = "merged"
+    """Never began: another run of its key took its event along."""
+    EXPIRED = "expired"
+    """Never began: its event was too old to act on when its turn came."""
 
     @property
     def terminal(self) -> bool:
         return self in TERMINAL
 
 
-TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.MERGED, Status.EXPIRED})
 OPEN = (Status.QUEUED, Status.HELD, Status.RUNNING, Status.WAITING)
 CLAIMABLE = (Status.QUEUED, Status.RUNNING, Status.WAITING)
 """Those that a worker may have to see to by itself: a run that is held has another before it that does."""
@@ -50,6 +54,10 @@ class Event(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     CANCEL = "cancel"
+    MERGE = "merge"
+    """A run of its key begins, and takes its event along."""
+    EXPIRE = "expire"
+    """It is too late for it to begin."""
     REDRIVE = "redrive"
     """A person lets it go on after its end. No worker can."""
 
@@ -58,6 +66,9 @@ TABLE: dict[tuple[Status, Event], Status] = {
     (Status.QUEUED, Event.HOLD): Status.HELD,
     (Status.HELD, Event.PROMOTE): Status.QUEUED,
     (Status.HELD, Event.CANCEL): Status.CANCELLED,
+    (Status.HELD, Event.MERGE): Status.MERGED,
+    (Status.HELD, Event.EXPIRE): Status.EXPIRED,
+    (Status.QUEUED, Event.EXPIRE): Status.EXPIRED,
     (Status.QUEUED, Event.CLAIM): Status.RUNNING,
     (Status.QUEUED, Event.CANCEL): Status.CANCELLED,
     (Status.RUNNING, Event.PARK): Status.WAITING,

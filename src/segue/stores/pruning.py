@@ -26,10 +26,10 @@ from segue.errors import StoreError
 from segue.stores.artifacts import GRACE, Artifacts, references
 from segue.stores.sqlite_file import Database, SqliteFile, translate
 
-STATUSES = ("completed", "cancelled", "discarded", "failed")
+STATUSES = ("completed", "cancelled", "merged", "expired", "discarded", "failed")
 """What can be pruned. ``discarded``: failed, and somebody decided that nothing more is done about it."""
 
-USUAL = STATUSES[:3]
+USUAL = STATUSES[:5]
 """What is pruned if nothing else is said."""
 
 AT_ONCE = 200

@@ -1,4 +1,4 @@
--- The embedded store. Version 4.
+-- The embedded store. Version 5.
 
 create table if not exists runs(
   number      integer primary key,
@@ -29,7 +29,9 @@ create table if not exists runs(
   step        text,                    -- of a failed run: the name of the step that ended it, …
   error       text,                    -- … and the error's class
   key         text,                    -- runs of a flow with one key go one at a time, in the order of their numbers
-  frees       integer not null default 0 -- 1: another of its key may go while it waits
+  frees       integer not null default 0, -- 1: another of its key may go while it waits
+  merges      integer not null default 0, -- 1: until it begins, it may be taken together with others of its key
+  expires     real                     -- if it has not begun by then it never does
 ) strict;
 
 create index if not exists runs_queued  on runs(priority desc, due, number) where status = 'queued';
@@ -39,6 +41,7 @@ create index if not exists runs_parent  on runs(parent)                     wher
 create index if not exists runs_failed  on runs(number)                     where status = 'failed';
 create index if not exists runs_dead    on runs(flow, step, error, number)  where status = 'failed' and reason is null;
 create index if not exists runs_cancelled on runs(number)                   where status = 'cancelled';
+create index if not exists runs_expired on runs(number)                     where status = 'expired';
 create index if not exists runs_flow    on runs(flow, number);
 create index if not exists runs_lane    on runs(flow, key, status, number) where key is not null and ended is null;
 -- Each index that a completed run is in costs a page at its beginning and its end: so the rest are partial.
@@ -107,6 +110,26 @@ create table if not exists questions(
 
 create index if not exists questions_open on questions(number) where decided is null;
 create index if not exists questions_run  on questions(run);
+
+create table if not exists rejects(
+  number   integer primary key,
+  source   text not null,              -- where it came from: a webhook's path, a file
+  at       real not null,
+  reason   text not null,
+  flow     text,                       -- for which flow it was meant
+  body     blob not null,              -- what came, or its beginning
+  size     integer not null,           -- bytes of all that came
+  checksum integer not null,           -- crc32 of the body
+  dealt    text                        -- what was done about it; null: nothing yet
+) strict;
+
+create index if not exists rejects_open on rejects(number) where dealt is null;
+
+create table if not exists schedules(
+  name  text primary key,              -- a flow and one of its triggers
+  upto  real not null,                 -- ticks until then were dealt with
+  since real not null                  -- when it was first seen
+) strict, without rowid;
 
 create table if not exists workers(
   id      text primary key,

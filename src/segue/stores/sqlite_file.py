@@ -18,7 +18,7 @@ from segue.runtime.threads import Pool
 T = TypeVar("T")
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two writers could corrupt the log: sqlite.org/wal.html#walresetbug
-FORMAT = 4
+FORMAT = 5
 """Of the tables: ``user_version`` of the file."""
 
 _BUSY_AFTER = 5.0
@@ -148,6 +148,9 @@ class SqliteFile:
         if 1 <= found <= 3:
             db.execute("alter table runs add column key text")
             db.execute("alter table runs add column frees integer not null default 0")
+        if 1 <= found <= 4:
+            db.execute("alter table runs add column merges integer not null default 0")
+            db.execute("alter table runs add column expires real")
         db.execute(files("segue.stores").joinpath("sqlite.sql").read_text())
         db.execute(f"pragma user_version = {FORMAT}; commit")
 

@@ -229,8 +229,8 @@ def lapsed_workers(db: Database, now: float) -> dict[str, bool]:
 
 
 def _standing(statuses: Collection[Status]) -> str:
-    """The condition for runs in one of these states, by the index that each has; completed ones have none."""
-    if Status.COMPLETED in statuses:
+    """The condition for runs in one of these states, by each one's index; completed and merged ones have none."""
+    if Status.COMPLETED in statuses or Status.MERGED in statuses:
         return f"status in ({','.join(repr(str(status)) for status in statuses)})"
     owned = "worker is not null"
     each = [owned if status is Status.RUNNING else f"status = '{status}'" for status in statuses]

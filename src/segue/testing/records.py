@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from segue.core.lifecycle import Status
 from segue.errors import Failure, RunFailed, UsageError
 from segue.inspection import RunRecord as Timeline
 from segue.inspection import StepRecord as TimelineStep
@@ -85,8 +86,8 @@ class RunRecord:
 
     @property
     def ended(self) -> bool:
-        """Whether it has completed, failed or been cancelled."""
-        return self.status in ("completed", "failed", "cancelled")
+        """Whether nothing more becomes of it."""
+        return Status(self.status).terminal
 
     @property
     def degraded(self) -> bool:
