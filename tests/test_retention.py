@@ -25,6 +25,7 @@ from benchmarks import million
 from segue import DeclarationError, Engine, File, StoreBusy, UnknownRun, UsageError, flow, gather, repair, step
 from segue.cli.archive import Archive
 from segue.core.entries import Kind
+from segue.core.lifecycle import TERMINAL
 from segue.retention import Keeper, Retention, described
 from segue.runtime.notes import Note, pack
 from segue.stores import artifacts as artifacts_module
@@ -71,7 +72,7 @@ class Shelf:
         outputs: Sequence[bytes | None] = (b"\x01", b"\x02"),
     ) -> str:
         """A run that ended so many days ago, if it has, an hour after it was created."""
-        over = status in ("completed", "failed", "cancelled")
+        over = status in TERMINAL
         ended = NOW - days * DAY
         columns = {
             "id": id, "flow": flow, "version": "1", "code": "", "status": status, "reason": reason, "worker": worker,
