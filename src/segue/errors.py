@@ -16,7 +16,8 @@
     │   └── StepTimedOut      … because it ran out of time (also a ``TimeoutError``)
     ├── RunFailed             a run ended in failure
     │   ├── RunTimedOut       … because it ran out of time (also a ``TimeoutError``)
-    │   └── RunCancelled      … because it was cancelled
+    │   ├── RunCancelled      … because it was cancelled
+    │   └── RunExpired        … because it had not begun in time
     ├── Divergence            the code asks for something else than what the run recorded
     ├── Conflict              this id, or event, belongs to a run with another input
     ├── OwnKey                a run calls a run of its own flow and key: each would wait for the other
@@ -227,6 +228,12 @@ class RunCancelled(RunFailed):
     """A run was cancelled."""
 
     verb = "was cancelled"
+
+
+class RunExpired(RunFailed):
+    """A run did not begin in time: ``@flow(expire=…)``."""
+
+    verb = "expired"
 
 
 class Divergence(SegueError):

@@ -7,7 +7,7 @@ from functools import partial, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from segue.errors import DeclarationError, UsageError
-from segue.keys import identity
+from segue.keys import identity, mailbox, priority_of
 from segue.naming import check_name
 from segue.outcomes import Outcome
 from segue.policies import Duration, seconds
@@ -50,7 +50,7 @@ class Handle(Generic[R]):
         return await on_engine(self._ticket.engine, self._ticket.result())
 
     async def status(self) -> str:
-        """``queued``, ``held``, ``running``, ``waiting``, ``completed``, ``failed`` or ``cancelled``.
+        """How it stands: see ``segue.core.lifecycle.Status``.
 
         Raises:
             UnknownRun: the store has no such run.
@@ -59,7 +59,7 @@ class Handle(Generic[R]):
         return str((await on_engine(engine, engine.row(self.id))).status)
 
     async def reason(self) -> str | None:
-        """What the run waits for, by name, if it does not run and has not ended."""
+        """What the run waits for, by name, if it does not run and has not ended; or which run took it along."""
         engine = self._ticket.engine
         return await on_engine(engine, _reason(engine, self.id))
 
@@ -214,7 +214,7 @@ class Flow(Generic[P, R]):
         *,
         id: str | None = None,
         timeout: Duration | None = None,
-        priority: int = 0,
+        priority: int | None = None,
         delay: Duration = 0,
         concurrency: int | None = None,
     ) -> Self:
@@ -223,7 +223,7 @@ class Flow(Generic[P, R]):
         Args:
             id: the run's id. A run that has it already, with the same input, is attached to and not made again.
             timeout: for the whole run, from when it first executes.
-            priority: runs of higher priority are claimed first.
+            priority: runs of higher priority are claimed first; what the flow declares, unless said.
             delay: start no sooner.
             concurrency: claim it only while fewer runs of this flow than this are executing, on all workers.
         """
@@ -262,6 +262,11 @@ def flow(
     while_waiting: Literal["hold", "release"] = "hold",
     dedupe: str | Callable[..., Any] | None = None,
     window: Duration = "24h",
+    coalesce: Literal["latest", "all"] | Callable[[Any, Any], Any] | None = None,
+    debounce: Duration | None = None,
+    debounce_max: Duration | None = None,
+    priority: int | str | Callable[..., Any] = 0,
+    expire: Duration | None = None,
 ) -> _Decorator: ...
 def flow(
     fn: Callable[..., Any] | None = None,
@@ -276,6 +281,11 @@ def flow(
     while_waiting: Literal["hold", "release"] = "hold",
     dedupe: str | Callable[..., Any] | None = None,
     window: Duration = "24h",
+    coalesce: Literal["latest", "all"] | Callable[[Any, Any], Any] | None = None,
+    debounce: Duration | None = None,
+    debounce_max: Duration | None = None,
+    priority: int | str | Callable[..., Any] = 0,
+    expire: Duration | None = None,
 ) -> Any:
     """Make an async function a flow: what its steps return is recorded, so that a run goes on after a crash.
 
@@ -299,6 +309,16 @@ def flow(
         dedupe: which event a run is for, likewise. Started again for the same event within the window, with the same
             input, it is the run that was there first.
         window: how long an event counts as the same.
+        coalesce: events that come while their key is busy are taken together by the next run: ``"latest"`` acts on the
+            last one, and says what it dropped; ``"all"`` on all of them, for a flow whose only parameter is a
+            ``list[E]``; a function of an earlier and a later one, which gives one, on what it makes of them. The runs
+            that did not begin end as ``merged``, and have the result of the one that took them along.
+        debounce: with ``coalesce``: a run does not begin before so much time has passed without another event of its
+            key, …
+        debounce_max: … or before so much time has passed since the first one, if that is sooner.
+        priority: runs of higher priority are claimed first: a number, or where it is found in the parameters, as for
+            ``key``. Runs of one key keep their order; one that waits lends its priority to the one before it.
+        expire: a run that has not begun so long after it was created never does: it ends as ``expired``.
 
     Raises:
         DeclarationError: the function is not async, its name is taken, or a path is not among its parameters.
@@ -318,6 +338,11 @@ def flow(
         while_waiting=while_waiting,
         dedupe=dedupe,
         window=window,
+        coalesce=coalesce,
+        debounce=debounce,
+        debounce_max=debounce_max,
+        priority=priority,
+        expire=expire,
     )
     return declare if fn is None else declare(fn)
 
@@ -334,6 +359,11 @@ def _declare(
     while_waiting: str,
     dedupe: str | Callable[..., Any] | None,
     window: Duration,
+    coalesce: Any,
+    debounce: Duration | None,
+    debounce_max: Duration | None,
+    priority: Any,
+    expire: Duration | None,
 ) -> Flow[Any, Any]:
     if isinstance(fn, Flow | Step):
         raise DeclarationError(f"flow {fn.name!r}: it is declared a step or flow already")
@@ -350,6 +380,9 @@ def _declare(
     spec = FlowSpec(checked_name, fn, version, cast("Any", on_divergence), limit, max_queued)
     spec.key, spec.frees = identity(spec, "key", key), while_waiting == "release"
     spec.dedupe, spec.window = identity(spec, "dedupe", dedupe), seconds(window)
+    spec.mailbox = mailbox(spec, coalesce, debounce, debounce_max)
+    spec.priority = priority_of(spec, priority)
+    spec.expire = None if expire is None else seconds(expire)
     add_flow(spec)
     return Flow(spec)
 

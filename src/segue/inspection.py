@@ -11,6 +11,7 @@ from segue.core.redrive import past
 from segue.errors import CorruptRecord, Failure
 from segue.runtime.failures import read_failure
 from segue.runtime.ids import child_id
+from segue.runtime.mailbox import events_of
 from segue.runtime.notes import PLAIN, Note, unpack
 from segue.runtime.redrives import read_deed, read_redrive, read_redriven
 from segue.stores.base import Row
@@ -104,7 +105,7 @@ class Intervention:
     """Something that reached the run from outside, or was done to it.
 
     Attributes:
-        kind: ``signal``, ``cancel``, ``undo``, ``redrive``, ``fork`` or ``discard``.
+        kind: ``signal``, ``events``, ``cancel``, ``undo``, ``redrive``, ``fork`` or ``discard``.
         by: who did it, if that is known.
         said: the rest, in words.
         data: what came, what was edited, or the end that was taken back, as plain data.
@@ -170,7 +171,7 @@ def timeline(row: Row, entries: Sequence[Entry], children: Sequence[Row] = (), f
         for draft in drafts.values():
             draft.lose(row.ended or row.due)
     steps = sorted((draft.record(read) for draft in drafts.values()), key=lambda step: step.started)
-    failed = row.status in (Status.FAILED, Status.CANCELLED)
+    failed = row.status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
     if failed:
         steps = _with_undo(steps)
     return RunRecord(
@@ -180,15 +181,17 @@ def timeline(row: Row, entries: Sequence[Entry], children: Sequence[Row] = (), f
         read.failure(row.result) if failed else None,
         tuple(steps),
         tuple(takeovers),
-        tuple(_intervention(entry, read) for entry in entries if entry.kind in _OUTSIDE),
+        tuple(_intervention(entry, read, row) for entry in entries if entry.kind in _OUTSIDE),
     )
 
 
-_OUTSIDE = frozenset({Kind.SIGNAL, Kind.CANCEL, Kind.UNDO, Kind.REDRIVE, Kind.FORKED, Kind.DISCARD})
+_OUTSIDE = frozenset({Kind.SIGNAL, Kind.CANCEL, Kind.UNDO, Kind.REDRIVE, Kind.FORKED, Kind.DISCARD, Kind.EVENTS})
 """Kinds of entries that belong to no step."""
 
 
-def _intervention(entry: Entry, read: "_Reader") -> Intervention:
+def _intervention(entry: Entry, read: "_Reader", row: Row) -> Intervention:
+    if entry.kind is Kind.EVENTS:
+        return _taken_along(entry, read, row)
     if entry.kind is Kind.SIGNAL:
         name = entry.step.removeprefix("@signal.")
         return Intervention(entry.ended, "signal", "", f"signal {name!r} came", read.data(entry.output))
@@ -200,6 +203,15 @@ def _intervention(entry: Entry, read: "_Reader") -> Intervention:
     by, why = str(deed.get("by") or ""), str(deed.get("why") or "")
     kind, said = ("cancel", "asked to cancel it") if entry.kind is Kind.CANCEL else ("discard", "discarded it")
     return Intervention(entry.ended, kind, by, said + (f": {why}" if why else ""))
+
+
+def _taken_along(entry: Entry, read: "_Reader", row: Row) -> Intervention:
+    _, *others = events = events_of(entry)
+    said = f"took {len(others)} event{'s' * (len(others) > 1)} along that came before it began"
+    if events[-1].input == row.input:
+        said += f"; it acts on the last one, and {len(others)} {'are' if len(others) > 1 else 'is'} dropped"
+    data = [{"run": event.run, "at": event.at, "input": read.data(event.input)} for event in events]
+    return Intervention(entry.ended, "events", "", said, data)
 
 
 def _redriven(entry: Entry) -> Intervention:
@@ -377,12 +389,12 @@ def _adopt(run: str, child: Row, drafts: dict[str, _Draft], fresh: Mapping[str, 
 
 
 def reason_of(row: Row, now: float, flows: Collection[str] | None = None) -> str | None:
-    """What a run waits for, by name, if it does not run and has not ended.
+    """What a run waits for, by name, if it does not run and has not ended; which run took it along, if one did.
 
     Args:
         flows: those that this process knows, if it is one that executes runs.
     """
-    if row.status is Status.WAITING:
+    if row.status in (Status.WAITING, Status.MERGED):
         return row.reason
     if row.status is Status.HELD:
         then = f", {row.reason}" if row.reason is not None else ""

@@ -24,7 +24,7 @@ from segue.runtime.ids import checked, child_id, new_id
 from segue.runtime.notes import Note, pack
 from segue.runtime.redrives import Deed, Redriven, pack_deed, pack_redriven, read_redrive
 from segue.sending import LARGEST, cancel_run
-from segue.stores.base import Amend, Fault, NewRun, Query, Row, Store
+from segue.stores.base import TOOK, Amend, Fault, NewRun, Query, Row, Store
 from segue.stores.pruning import BEING_PRUNED, renew
 from segue.types import StepId
 from segue.values import encode
@@ -440,6 +440,7 @@ async def fork(
         checksum=crc32(row.input),
         key=row.key,
         frees=row.frees,
+        merges=TOOK if row.merges == TOOK else 0,
     )
     # the run may be pruned at any moment: what it shares with the fork must not be taken for old until that is there
     renew(where, (new.input, *(data for entry in kept for data in (entry.input, entry.output))))
@@ -451,7 +452,7 @@ async def fork(
 
 def _recorded(entries: Sequence[Entry], changes: Redrive, *, renumber: bool = True) -> list[Entry]:
     """What a fork takes over: outcomes, and signals, with new places."""
-    kinds = OUTCOMES | {Kind.SIGNAL}
+    kinds = OUTCOMES | {Kind.SIGNAL, Kind.EVENTS}
     kept = [
         entry
         for entry in entries

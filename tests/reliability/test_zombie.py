@@ -168,7 +168,7 @@ def test_a_worker_that_was_swept_changes_nothing_of_a_run_that_is_anothers(tmp_p
         assert await store.create(new) is None
         assert [lost.run for lost in await store.sweep()] == ["r"]
         await store.join("new", 60)
-        assert [row.id for row in await store.claim("new", None, 1, None, False)] == ["r"]
+        assert [claimed.row.id for claimed in await store.claim("new", None, 1, None, False)] == ["r"]
         before = everything(tmp_path / "a.db")
         entry = ("r", Entry(1, Kind.OK, StepId("s"), 1, 0, 0, b"", b""))
         change = Change("r", Status.COMPLETED, result=b"", ended=0)

@@ -40,6 +40,8 @@ class Kind(IntEnum):
     """What precedes was recorded by another run; ``output`` says which."""
     DISCARD = 15
     """A person decided that nothing more is done about the failed run; ``output`` says who and why."""
+    EVENTS = 16
+    """The run took events of its key along, which had come before it began; ``output`` holds them and its own."""
 
 
 OUTCOMES = frozenset({Kind.OK, Kind.NOTED, Kind.ERROR, Kind.CANCELLED, Kind.TIMER})

@@ -122,7 +122,7 @@ def _counts(entry: Entry, redrive: Redrive, good: Collection[str]) -> bool:
     Args:
         good: steps whose results stay, and with them what led to those.
     """
-    if entry.kind in (Kind.SIGNAL, Kind.CLAIM, Kind.REDRIVE, Kind.FORKED, Kind.DISCARD):
+    if entry.kind in (Kind.SIGNAL, Kind.CLAIM, Kind.REDRIVE, Kind.FORKED, Kind.DISCARD, Kind.EVENTS):
         return True
     if entry.kind is Kind.UNDO or undone_step(entry.step) is not None or entry.step in redrive.steps:
         return False

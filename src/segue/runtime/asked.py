@@ -10,11 +10,13 @@ from segue.errors import (
     CorruptRecord,
     Failure,
     RunCancelled,
+    RunExpired,
     RunFailed,
     RunTimedOut,
     Unstorable,
 )
 from segue.runtime.failures import read_failure
+from segue.runtime.identity import About
 from segue.runtime.loop import Timer
 from segue.runtime.notes import unpack
 from segue.runtime.spec import FlowSpec, StepSpec
@@ -65,10 +67,10 @@ class ChildCall:
     in_flow = False
 
     def __init__(
-        self, run: "Run", spec: FlowSpec, step: StepId, id: str, input: bytes, options: Any, key: str | None
+        self, run: "Run", spec: FlowSpec, step: StepId, id: str, input: bytes, options: Any, about: About
     ) -> None:
         self.run, self.spec, self.step, self.id, self.input, self.options = run, spec, step, id, input, options
-        self.key = key
+        self.about = about
         self.future: asyncio.Future[Any] = run.loop.create_future()
         self.started = 0.0
         self.over = self.recorded = self.stopping = False
@@ -122,7 +124,7 @@ class ChildCall:
 
 def run_error(id: str, flow: str, failure: Failure) -> RunFailed:
     """The error that a run's failure is raised as."""
-    kinds = {"RunTimedOut": RunTimedOut, "RunCancelled": RunCancelled}
+    kinds = {"RunTimedOut": RunTimedOut, "RunCancelled": RunCancelled, "RunExpired": RunExpired}
     return kinds.get(failure.type, RunFailed)(id, flow, failure)
 
 

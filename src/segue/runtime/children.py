@@ -9,7 +9,6 @@ from segue.errors import CorruptRecord, Failure, Fenced, StoreError, UnknownRun
 from segue.runtime.asked import ChildCall
 from segue.runtime.claims import AGAIN_AFTER
 from segue.runtime.failures import failure_of
-from segue.runtime.identity import NOTHING, About
 from segue.runtime.redrives import Deed, pack_deed
 from segue.runtime.tickets import Submission
 from segue.stores.base import Mail, row_of
@@ -35,7 +34,7 @@ class Children:
         """A flow calls a flow."""
         parent = call.run
         self.engine.follow(call.id, call.ended)
-        known = not parent.new or call.options.id is not None or call.key is not None
+        known = not parent.new or call.options.id is not None or call.about.key is not None
         if not known and self.engine.artifacts.reference(call.input) is call.input:
             self._begin(call)
         else:
@@ -80,7 +79,7 @@ class Children:
 
     def _begin(self, call: ChildCall) -> None:
         engine = self.engine
-        new = engine.new_run(call.spec, call.input, call.options._replace(id=call.id), NOTHING, call.run.id)
+        new = engine.new_run(call.spec, call.input, call.options._replace(id=call.id), call.about, call.run.id)
         if new.status is Status.RUNNING:
             run = engine.take_up(call.spec, row_of(new), [], new=True)
             engine.journal.create(run, new)
@@ -112,7 +111,7 @@ class Children:
     async def _create_if_missing(self, call: ChildCall) -> None:
         engine = self.engine
         input = await engine.spilled(call.input)
-        new = engine.new_run(call.spec, input, call.options._replace(id=call.id), About(call.key), call.run.id)
+        new = engine.new_run(call.spec, input, call.options._replace(id=call.id), call.about, call.run.id)
         existing = await engine.store.create(new)
         if existing is not None:
             engine.check_same(existing, new, call.spec)

@@ -7,13 +7,16 @@ beside it: if the worker dies again, there is no doubt which run did it.
 import asyncio
 import logging
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from segue.core.lifecycle import Status
-from segue.errors import CorruptRecord, StoreError
+from segue.errors import CorruptRecord
 from segue.runtime.failures import failure_of
+from segue.runtime.mailbox import merged
 from segue.runtime.registry import FLOWS
+from segue.runtime.spec import FlowSpec
 from segue.runtime.tickets import Submission
-from segue.stores.base import Change, Mail, Row
+from segue.stores.base import TOOK, Change, Claimed, Row
 from segue.values import encode
 
 if TYPE_CHECKING:
@@ -81,45 +84,53 @@ class Claims:
 
     async def _claim(self, known: list[str], limit: int, *, suspects: bool) -> int:
         engine = self.engine
-        rows: list[Row] = []
+        found: list[Claimed] = []
         self._asked = limit
         try:
             for origin in (None,) if engine.adopts else (engine.worker, *engine.origins):
-                if len(rows) < limit:
-                    rows += await engine.store.claim(engine.worker, known, limit - len(rows), origin, suspects)
+                if len(found) < limit:
+                    found += await engine.store.claim(engine.worker, known, limit - len(found), origin, suspects)
         finally:
             self._asked = 0
-        for row in rows:
-            self._loading += 1
-            engine.spawn(self._bring_in(row))
-        return len(rows)
+        for claimed in found:
+            self._bring_in(claimed)
+        return len(found)
 
-    async def _bring_in(self, row: Row) -> None:
+    def _bring_in(self, claimed: Claimed) -> None:
+        engine, row = self.engine, claimed.row
+        if row.worker != engine.worker or not engine.is_open:
+            return  # the lease was lost meanwhile
+        spec = FLOWS[row.flow]
         try:
-            await self._load(row)
-        finally:
-            self._loading -= 1
+            if claimed.problem is not None:
+                raise claimed.problem
+            if row.merges == TOOK:
+                self._loading += 1
+                engine.spawn(self._merge(spec, claimed))
+                return
+            engine.wake(engine.take_up(spec, row, claimed.entries, new=False, mail=claimed.mail))
+        except CorruptRecord as error:
+            log.error("run %s of %r ends: %s", row.id, row.flow, error)
+            engine.runs.pop(row.id, None)
+            self._end_unloaded(row, error)
 
-    async def _load(self, row: Row) -> None:
-        engine, loaded, mail = self.engine, None, list[Mail]()
-        while loaded is None and engine.worker == row.worker:
+    async def _merge(self, spec: FlowSpec, claimed: Claimed) -> None:
+        """Make one input of all the events that a run took along, and begin with that."""
+        engine, row = self.engine, claimed.row
+        try:
             try:
-                loaded, mail = await engine.store.load(row.id), await engine.store.mail(run=row.id)
-            except CorruptRecord as error:
-                log.error("run %s of %r ends: %s", row.id, row.flow, error)
+                input = await engine.spilled(merged(spec, claimed.entries, engine.artifacts))
+            except Exception as error:
+                log.error("run %s of %r ends: its events cannot be taken together: %s", row.id, row.flow, error)
                 self._end_unloaded(row, error)
                 return
-            except StoreError as error:
-                log.warning("run %s cannot be read yet: %s", row.id, error)
-                await asyncio.sleep(AGAIN_AFTER)
-        if loaded is not None and engine.is_open:
-            row, entries = loaded
-            if row.worker == engine.worker:
-                try:
-                    engine.wake(engine.take_up(FLOWS[row.flow], row, entries, new=False, mail=mail))
-                except CorruptRecord as error:
-                    engine.runs.pop(row.id, None)
-                    self._end_unloaded(row, error)
+            if row.worker == engine.worker and engine.is_open:
+                row = row._replace(input=input, checksum=crc32(input), merges=0)
+                run = engine.take_up(spec, row, claimed.entries, new=False, mail=claimed.mail)
+                engine.journal.rewrite(run, input)
+                engine.wake(run)
+        finally:
+            self._loading -= 1
 
     def _end_unloaded(self, row: Row, error: BaseException) -> None:
         engine = self.engine

@@ -21,7 +21,7 @@ from segue.runtime.children import Children
 from segue.runtime.claims import AGAIN_AFTER, Claims
 from segue.runtime.context import HERE
 from segue.runtime.failures import failure_of
-from segue.runtime.identity import NOTHING, About
+from segue.runtime.identity import About
 from segue.runtime.ids import checked, new_id, worker_id
 from segue.runtime.journal import Journal
 from segue.runtime.lease import LEASE, Lease, Stopwatch
@@ -32,7 +32,7 @@ from segue.runtime.spec import FlowSpec
 from segue.runtime.threads import Pool
 from segue.runtime.tickets import Ended, Options, Submission, Ticket
 from segue.stores.artifacts import Artifacts
-from segue.stores.base import Lost, Mail, NewRun, Row, Store, check_result, row_of
+from segue.stores.base import MERGES, Lost, Mail, NewRun, Row, Store, check_result, row_of
 from segue.stores.sqlite import SqliteStore
 from segue.stores.urls import open_url
 from segue.values import encode
@@ -338,7 +338,9 @@ class Engine:
     def new_run(self, spec: FlowSpec, input: bytes, options: Options, about: About, parent: str | None) -> NewRun:
         """A run as it is to be created: executed here at once, if there is room, and no turn to wait for."""
         now = self.clock()
-        here = self.execute and not options.delay and options.concurrency is None and about == NOTHING
+        box, merges = spec.mailbox, spec.mailbox is not None and about.key is not None and parent is None
+        here = self.execute and not options.delay and options.concurrency is None
+        here = here and about.key is None and about.event is None
         here = here and (parent is not None or not (self.claims.backlog or self.claims.full()))
         return NewRun(
             id=checked(options.id) if options.id is not None else new_id(),
@@ -349,7 +351,7 @@ class Engine:
             worker=self.worker if here else None,
             origin=self.worker,
             parent=parent,
-            priority=options.priority,
+            priority=about.priority if options.priority is None else options.priority,
             concurrency=options.concurrency,
             timeout=options.timeout if options.timeout is not None else spec.timeout,
             due=now + options.delay,
@@ -359,8 +361,12 @@ class Engine:
             checksum=crc32(input),
             key=about.key,
             frees=spec.frees,
+            merges=MERGES if merges else 0,
+            expires=None if spec.expire is None else now + options.delay + spec.expire,
             once=about.event,
             window=spec.window,
+            quiet=box.quiet if box is not None and merges else None,
+            patience=box.patience if box is not None else 0.0,
         )
 
     def check_same(self, existing: Row, new: NewRun, spec: FlowSpec) -> None:

@@ -58,6 +58,7 @@ class Journal:
         self._cells: list[tuple[str, Cell]] = []
         self._questions: list[Question] = []
         self._took: list[Took] = []
+        self._inputs: list[tuple[str, bytes]] = []
         self._writers: dict[Writer, None] = {}
         self._task: asyncio.Task[None] | None = None
         self._open = True
@@ -88,6 +89,11 @@ class Journal:
     def took(self, took: Took) -> None:
         """Mail that a run took, with the entry or change that was written just before."""
         self._took.append(took)
+
+    def rewrite(self, run: Writer, input: bytes) -> None:
+        """The run took events along: its input is what became of them."""
+        self._inputs.append((run.id, input))
+        self._sign(run)
 
     def _sign(self, run: Writer) -> None:
         run.submitted += 1
@@ -127,10 +133,12 @@ class Journal:
         )
 
     def _take(self) -> tuple[Batch, dict[Writer, int]]:
-        batch = Batch(self._creates, self._entries, self._changes, self._cells, self._questions, self._took)
+        batch = Batch(
+            self._creates, self._entries, self._changes, self._cells, self._questions, self._took, self._inputs
+        )
         writers = {run: run.submitted for run in self._writers}
         self._creates, self._entries, self._changes, self._writers = [], [], [], {}
-        self._cells, self._questions, self._took = [], [], []
+        self._cells, self._questions, self._took, self._inputs = [], [], [], []
         return batch, writers
 
     async def _commit(self, on_its_way: Commit, batch: Batch, writers: dict[Writer, int]) -> None:
@@ -192,6 +200,7 @@ class Journal:
             [cell for cell in batch.cells if cell[0] not in refused],
             [question for question in batch.questions if question.run not in refused],
             [took for took in batch.took if took.run not in refused],
+            batch.inputs,  # of runs that were created long ago
         )
 
     @staticmethod

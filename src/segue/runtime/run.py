@@ -203,8 +203,8 @@ class Run:
             own = options.timeout if options.timeout is not None else spec.timeout
             options = options._replace(timeout=left if own is None else min(own, left))
         id = options.id or child_id(self.id, step, self.past.fresh.get(step, 0))
-        key = spec.about(args, kwargs).key  # not the event: replay alone sees to it that this call makes one run
-        call = ChildCall(self, spec, step, id, input, options, key)
+        about = spec.about(args, kwargs)._replace(event=None)  # replay alone sees to it that this call makes one run
+        call = ChildCall(self, spec, step, id, input, options, about)
         self._look_up(call, input, spec.inputs.same)
         return call
 

@@ -16,6 +16,7 @@ from segue.limits import Hedge, Limits
 from segue.outcomes import Source
 from segue.policies import NO_TIMEOUT, Retry, Timeout
 from segue.runtime.identity import NOTHING, About, Identity
+from segue.runtime.mailbox import Mailbox
 from segue.runtime.resources import Resource
 from segue.schemas import Schema, schema_of
 from segue.values import Codec, Inputs, hints_of
@@ -210,12 +211,15 @@ class FlowSpec:
         "__dict__",
         "dedupe",
         "divergence",
+        "expire",
         "fn",
         "frees",
         "inputs",
         "key",
+        "mailbox",
         "max_queued",
         "name",
+        "priority",
         "timeout",
         "version",
         "window",
@@ -235,6 +239,9 @@ class FlowSpec:
         self.key: Identity | None = None
         self.dedupe: Identity | None = None
         self.frees, self.window = False, 0.0
+        self.mailbox: Mailbox | None = None
+        self.priority: Identity | int = 0
+        self.expire: float | None = None
         self.inputs = Inputs(fn, f"flow {name!r}")
 
     def about(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> About:
@@ -243,11 +250,13 @@ class FlowSpec:
         Raises:
             UsageError: it cannot be found in them.
         """
-        if self.key is None and self.dedupe is None:
-            return NOTHING
+        if self.key is None and self.dedupe is None and type(self.priority) is int:
+            return NOTHING if not self.priority else About(priority=self.priority)
         named = self.inputs.named(args, kwargs)
         key = self.key.text(self.name, named) if self.key is not None else None
-        return About(key, self.dedupe.text(self.name, named) if self.dedupe is not None else None)
+        event = self.dedupe.text(self.name, named) if self.dedupe is not None else None
+        priority = self.priority if isinstance(self.priority, int) else self.priority.whole(self.name, named)
+        return About(key, event, priority)
 
     @functools.cached_property
     def output(self) -> Codec:

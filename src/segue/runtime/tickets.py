@@ -23,7 +23,7 @@ class Options(NamedTuple):
 
     id: str | None = None
     timeout: float | None = None
-    priority: int = 0
+    priority: int | None = None
     delay: float = 0.0
     concurrency: int | None = None
 
@@ -95,6 +95,8 @@ class Ticket:
         if self.refusal is not None:
             raise self.refusal
         data = engine.artifacts.fetch(data)
+        if status is Status.MERGED:  # the run that took its event along has its result
+            return await Ticket(engine, self.spec, str(plain(data)), self.created).result()
         if status is Status.COMPLETED:
             return self.spec.output.decode(data or b"") if self.spec is not None else plain(data)
         failure = read_failure(data)

@@ -24,8 +24,12 @@ class NewRun(NamedTuple):
         key: runs of its flow with this key go one at a time, in the order of their creation. It is ``held`` until its
             turn, and must not be ``running``. None: it goes by itself.
         frees: another run of its key may go while it waits.
+        merges: ``MERGES`` if the first of its key that begins takes the others that have not along, and it is such.
+        expires: if it has not begun by then, it never does.
         once: the event that it is for. A run that is created for the same one within the window is not: see ``seen``.
         window: seconds for which an event counts as the same.
+        quiet: the first of its key that has not begun does not, for so many seconds from now, …
+        patience: … but for no more than so many from its own creation.
     """
 
     id: str
@@ -46,12 +50,21 @@ class NewRun(NamedTuple):
     checksum: int
     key: str | None = None
     frees: bool = False
+    merges: int = 0
+    expires: float | None = None
     once: str | None = None
     window: float = 0.0
+    quiet: float | None = None
+    patience: float = 0.0
 
     @property
     def lane(self) -> "Lane | None":
         return (self.flow, self.key) if self.key is not None else None
+
+
+MERGES, TOOK = 1, 2
+"""Of a run that has not begun: it is taken along with others of its key. Of one that has: it took some along, and its
+input is still the first one's alone."""
 
 
 class Change(NamedTuple):
@@ -210,6 +223,7 @@ class Batch(NamedTuple):
 
     Attributes:
         cells: kept values, each with the run that made it.
+        inputs: of runs that took others along, the input that came of it.
         questions: each with its entry, which says that it is asked.
         took: mail that its run takes.
     """
@@ -220,6 +234,7 @@ class Batch(NamedTuple):
     cells: Sequence[tuple[str, Cell]] = ()
     questions: Sequence[Question] = ()
     took: Sequence[Took] = ()
+    inputs: Sequence[tuple[str, bytes]] = ()
 
 
 class Row(NamedTuple):
@@ -252,10 +267,33 @@ class Row(NamedTuple):
     error: str | None = None
     key: str | None = None
     frees: bool = False
+    merges: int = 0
+    expires: float | None = None
 
     @property
     def lane(self) -> Lane | None:
         return (self.flow, self.key) if self.key is not None else None
+
+
+class Claimed(NamedTuple):
+    """A run that a worker has taken, with all that it goes on from.
+
+    Attributes:
+        entries: its journal.
+        mail: what was sent to it, and is not taken.
+        problem: why it cannot go on: stored bytes are not what was written.
+    """
+
+    row: Row
+    entries: list[Entry]
+    mail: list[Mail]
+    problem: CorruptRecord | None = None
+
+
+def check_input(row: Row) -> None:
+    """Raise ``CorruptRecord`` if the run's input is not what was written."""
+    if crc32(row.input) != row.checksum:
+        raise CorruptRecord(f"run {row.id}: its input is not what was written")
 
 
 def check_result(row: Row) -> None:
@@ -333,7 +371,7 @@ def row_of(new: NewRun) -> Row:
     return Row(
         new.id, new.flow, new.version, new.code, new.status, None, new.worker, new.origin, new.parent, new.priority,
         new.concurrency, new.timeout, new.due, new.created, new.started, None, 1, 0, new.input, None, new.checksum,
-        key=new.key, frees=new.frees,
+        key=new.key, frees=new.frees, merges=new.merges, expires=new.expires,
     )  # fmt: skip
 
 
@@ -355,6 +393,9 @@ class Store(Protocol):
     - Of the runs of one flow with one key, at most one is queued, running, or waiting without freeing its key; the rest
       are held, and take their turns in the order of their creation. While one is held, another has its turn.
     - Of the runs that are created for one event within its window, one is written.
+    - A run that ``merges`` and is claimed for the first time takes those of its key along that are held, merge, are due
+      and have not begun, the earliest first: they end as ``merged``, and their inputs stand in its journal.
+    - A run that has not begun by the time when it ``expires`` is never claimed: it ends as ``expired``.
     """
 
     url: str
@@ -460,8 +501,8 @@ class Store(Protocol):
 
     async def claim(
         self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: bool
-    ) -> list[Row]:
-        """Take queued and due runs, most urgent first.
+    ) -> list[Claimed]:
+        """Take queued and due runs, most urgent first, and load them.
 
         Args:
             flows: the flows that the worker knows.

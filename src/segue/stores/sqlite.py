@@ -17,12 +17,35 @@ import apsw
 from segue.core.branches import name_of
 from segue.core.entries import OUTCOMES, Entry, Kind
 from segue.core.lifecycle import TERMINAL, Status, after_loss
-from segue.errors import Failure, Fenced
+from segue.errors import CorruptRecord, Failure, Fenced
 from segue.runtime import crashpoints
-from segue.stores.base import Batch, Cell, Change, Commit, Lost, NewRun, Row
+from segue.stores.base import (
+    MERGES,
+    TOOK,
+    Batch,
+    Cell,
+    Change,
+    Claimed,
+    Commit,
+    Lost,
+    NewRun,
+    Row,
+    check_input,
+    check_result,
+)
 from segue.stores.machine import birth, machine
 from segue.stores.sqlite_file import Database, translate
-from segue.stores.sqlite_lanes import firsts, is_taken, promote, refuse_own_key, unseen, wake_parents
+from segue.stores.sqlite_lanes import (
+    calm,
+    expire,
+    firsts,
+    is_taken,
+    promote,
+    refuse_own_key,
+    take_along,
+    unseen,
+    wake_parents,
+)
 from segue.stores.sqlite_post import SqlitePost, ask, take, withdraw
 from segue.stores.sqlite_reading import SqliteReading, lapsed_workers
 from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, checksum_of, fence, insert_entry, row_from
@@ -30,8 +53,8 @@ from segue.types import StepId
 
 T = TypeVar("T")
 
-_EVENT = 2  # the last fields of a new run: its event, which is in a table of its own
-_CREATE = (*NewRun._fields[:-_EVENT], "claims", "claim_seq", "losses")
+_ELSEWHERE = 4  # the last fields of a new run: its event, which is in a table of its own, and how it waits
+_CREATE = (*NewRun._fields[:-_ELSEWHERE], "claims", "claim_seq", "losses")
 _CHUNK = 64
 _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would be felt by the caller's loop
 
@@ -77,6 +100,15 @@ def _end(rows: int) -> str:
     return (
         f"update runs set {_END.format(*(f'v.column{n}' for n in range(1, 6)))} from (values {_values(6, rows)}) as v"
         f" where runs.id = v.column6 and runs.status = 'running' and {_FENCE}"
+    )
+
+
+@functools.cache
+def _begin(rows: int) -> str:
+    """The claims of so many runs by the worker that is bound first: each a row of id, journal's length and begin."""
+    return (
+        "update runs set status = 'running', reason = null, worker = ?, claims = claims + 1, claim_seq = v.column2,"
+        f" started = v.column3 from (values {_values(3, rows)}) as v where runs.id = v.column1"
     )
 
 
@@ -200,6 +232,7 @@ class SqliteStore(SqliteReading, SqlitePost):
             for entry in entries:
                 insert_entry(db, run.id, entry)
             promote(db, [run.lane])
+            calm(db, [run], self.clock())
         return None
 
     def commit(self, worker: str, batch: Batch) -> Commit:
@@ -236,7 +269,14 @@ class SqliteStore(SqliteReading, SqlitePost):
 
     def _apply(self, worker: str, batch: Batch) -> None:
         small = len(batch.entries) <= _CHUNK and len(batch.creates) <= _CHUNK
-        more = batch.changes or batch.cells or batch.questions or batch.took or (batch.creates and batch.entries)
+        more = (
+            batch.changes
+            or batch.cells
+            or batch.questions
+            or batch.took
+            or batch.inputs
+            or (batch.creates and batch.entries)
+        )
         more = more or any(new.key is not None or new.once is not None for new in batch.creates)
         if small and not more:
             # one statement is a transaction by itself
@@ -251,10 +291,13 @@ class SqliteStore(SqliteReading, SqlitePost):
             for creates in _chunks(fresh):
                 self._insert_runs(db, worker, creates)
             promote(db, (new.lane for new in fresh))
+            calm(db, fresh, self.clock())
             for entries in _chunks(batch.entries):
                 self._insert_entries(db, worker, entries)
             if crashpoints.armed:
                 crashpoints.reach("in-commit")
+            if batch.inputs:
+                self._rewrite(db, worker, batch.inputs)
             if batch.questions:
                 ask(db, batch.questions)
             if batch.took:  # before runs park: they look whether there is mail that they have not taken
@@ -263,6 +306,14 @@ class SqliteStore(SqliteReading, SqlitePost):
                 self._change_runs(db, worker, changes)
             if batch.cells:
                 self._keep(db, batch.cells)
+
+    @staticmethod
+    def _rewrite(db: Database, worker: str, inputs: Sequence[tuple[str, bytes]]) -> None:
+        db.executemany(
+            f"update runs set input = ?, checksum = ?, merges = 0 where id = ? and worker = ? and merges = {TOOK}"
+            f" and {_FENCE}",
+            [(input, crc32(input), run, worker, worker) for run, input in inputs],
+        )
 
     @staticmethod
     def _keep(db: Database, cells: Sequence[tuple[str, Cell]]) -> None:
@@ -285,6 +336,7 @@ class SqliteStore(SqliteReading, SqlitePost):
                 [cell for cell in batch.cells if cell[0] == run],
                 [question for question in batch.questions if question.run == run],
                 [took for took in batch.took if took.run == run],
+                [input for input in batch.inputs if input[0] == run],
             )
             try:
                 self._apply(worker, part)
@@ -365,34 +417,40 @@ class SqliteStore(SqliteReading, SqlitePost):
 
     async def claim(
         self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: bool
-    ) -> list[Row]:
+    ) -> list[Claimed]:
         return await self._write(self._claim, worker, flows, limit, origin, suspects)
 
     def _claim(
         self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: bool
-    ) -> list[Row]:
+    ) -> list[Claimed]:
         crashpoints.reach("before-claim")
         if not self._claimable(self.db, flows, 1, origin, suspects):
             return []
         with self._transaction() as db:
             if not self._alive(db, worker):
                 raise Fenced
-            rows: list[Row] = []
+            now = self.clock()
+            found: list[Row] = []
             full: set[str] = set()
             passed_over = True
-            while passed_over and len(rows) < limit:  # what may not be claimed must not hold up what is behind it
+            while passed_over and len(found) < limit:  # what may not be claimed must not hold up what is behind it
                 passed_over = False
-                for row in self._claimable(db, flows, limit - len(rows), origin, suspects, full):
-                    if row.concurrency is not None and self._running(db, row.flow) >= row.concurrency:
+                taken: list[Row] = []
+                for row in self._claimable(db, flows, limit - len(found), origin, suspects, full):
+                    if row.expires is not None and not row.claims and row.expires <= now:
+                        expire(db, row, now)
+                    elif row.concurrency is not None and self._running(db, row.flow, taken) >= row.concurrency:
                         full.add(row.flow)
-                        passed_over = True
-                    elif row.status is Status.WAITING and row.frees and row.lane and is_taken(db, row.lane):
+                    elif row.status is Status.WAITING and row.frees and row.lane and self._is_taken(db, row, taken):
                         db.execute("update runs set status = 'held', reason = null, due = 0 where id = ?", (row.id,))
-                        passed_over = True
                     else:
-                        rows.append(self._own(db, worker, row))
+                        taken.append(row)
+                        continue
+                    passed_over = True
+                found += self._own(db, worker, taken, now)
+            claimed = [self._with_journal(db, row) for row in found]
         crashpoints.reach("after-claim")
-        return rows
+        return claimed
 
     def _claimable(
         self,
@@ -417,24 +475,56 @@ class SqliteStore(SqliteReading, SqlitePost):
         return sorted(rows, key=lambda row: (-row.priority, row.due))[:limit]
 
     @staticmethod
-    def _running(db: Database, flow: str) -> int:
+    def _running(db: Database, flow: str, taken: Sequence[Row]) -> int:
         query = "select count(*) from runs where flow = ? and worker is not null"
-        return next(iter(db.execute(query, (flow,))))[0]
+        return next(iter(db.execute(query, (flow,))))[0] + sum(row.flow == flow for row in taken)
 
-    def _own(self, db: Database, worker: str, row: Row) -> Row:
-        now = self.clock()
-        seq = next(iter(db.execute("select coalesce(max(seq) + 1, 0) from entries where run = ?", (row.id,))))[0]
-        if row.claims:
-            claim = _encoded({"worker": worker, "losses": row.losses})
-            insert_entry(db, row.id, Entry(seq, Kind.CLAIM, StepId("@claim"), 0, now, now, None, claim))
-            seq += 1
-        started = row.started if row.started is not None else now
-        db.execute(
-            "update runs set status = 'running', reason = null, worker = ?, claims = claims + 1, claim_seq = ?,"
-            " started = ? where id = ?",
-            (worker, seq, started, row.id),
-        )
-        return row._replace(status=Status.RUNNING, worker=worker, started=started, claims=row.claims + 1)
+    @staticmethod
+    def _is_taken(db: Database, row: Row, taken: Sequence[Row]) -> bool:
+        return any(other.lane == row.lane for other in taken) or (row.lane is not None and is_taken(db, row.lane))
+
+    def _own(self, db: Database, worker: str, rows: Sequence[Row], now: float) -> list[Row]:
+        """Make these runs the worker's, all at once: a statement for each would cost more than the runs do."""
+        if not rows:
+            return []
+        marks = ",".join("?" * len(rows))
+        lengths = f"select run, max(seq) + 1 from entries where run in ({marks}) group by run"
+        length: dict[str, int] = dict(db.execute(lengths, tuple(row.id for row in rows)))  # pyright: ignore
+        owned: list[Row] = []
+        for row in rows:
+            seq, merges = length.get(row.id, 0), row.merges
+            if row.claims:
+                claim = _encoded({"worker": worker, "losses": row.losses})
+                insert_entry(db, row.id, Entry(seq, Kind.CLAIM, StepId("@claim"), 0, now, now, None, claim))
+                length[row.id] = seq + 1
+            elif merges == MERGES and take_along(db, row, seq, now):
+                length[row.id], merges = seq + 1, TOOK
+            owned.append(
+                row._replace(
+                    status=Status.RUNNING,
+                    reason=None,
+                    worker=worker,
+                    started=now if row.started is None else row.started,
+                    claims=row.claims + 1,
+                    merges=merges,
+                )
+            )
+        for part in _chunks(owned):
+            values: list[Any] = [worker]
+            for row in part:
+                values += (row.id, length.get(row.id, 0), row.started)
+            values += (None,) * (3 * (_padded(len(part)) - len(part)))
+            db.execute(_begin(_padded(len(part))), values)
+        return owned
+
+    def _with_journal(self, db: Database, row: Row) -> Claimed:
+        """A claimed run with its journal and mail. One that has never begun, and got no mail, has neither."""
+        try:
+            check_input(row)
+            check_result(row)
+            return Claimed(row, self._entries(db, row.id), self._new_mail(db, "mail where run = ?", row.id))
+        except CorruptRecord as problem:
+            return Claimed(row, [], [], problem)
 
 
 class _Shared(SqliteStore):
@@ -462,7 +552,7 @@ class _Shared(SqliteStore):
 
 def _created(run: NewRun) -> tuple[Any, ...]:
     status = Status.HELD if run.key is not None and run.status is Status.QUEUED else run.status
-    return (*run._replace(status=status)[:-_EVENT], 1 if run.status is Status.RUNNING else 0, 0, 0)
+    return (*run._replace(status=status)[:-_ELSEWHERE], 1 if run.status is Status.RUNNING else 0, 0, 0)
 
 
 def _encoded(record: object) -> bytes:

@@ -30,7 +30,7 @@ create table if not exists runs(
   error       text,                    -- … and the error's class
   key         text,                    -- runs of a flow with one key go one at a time, in the order of their numbers
   frees       integer not null default 0, -- 1: another of its key may go while it waits
-  merges      integer not null default 0, -- 1: until it begins, it may be taken together with others of its key
+  merges      integer not null default 0, -- 1: others of its key take it along, 2: it took some, which its input lacks
   expires     real                     -- if it has not begun by then it never does
 ) strict;
 

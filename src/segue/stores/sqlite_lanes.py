@@ -7,17 +7,30 @@ workers claim from holds runs that may go, however many there are behind each.
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
+from zlib import crc32
 
+from segue.core.entries import Entry, Kind
 from segue.core.lifecycle import Status
-from segue.errors import OwnKey
-from segue.stores.base import Busy, Lane, NewRun
+from segue.errors import Failure, OwnKey
+from segue.stores.base import MERGES, TOOK, Busy, Lane, NewRun, Row
 from segue.stores.sqlite_file import Database
+from segue.stores.sqlite_rows import insert_entry
+from segue.types import StepId
 
 _OF = "flow = ?1 and key = ?2 and ended is null"
+_LANE_AT_5 = "flow = ?5 and key = ?6 and ended is null"
 _TURN = f"{_OF} and (status in ('queued', 'running') or (status = 'waiting' and not frees))"
 _PROMOTE = (
     f"update runs set status = 'queued' where number = (select min(number) from runs where {_OF} and status = 'held')"
     f" and not exists(select 1 from runs where {_TURN})"
+)
+_FIRST = (
+    f"coalesce((select number from runs where {_OF} and status = 'queued' and claims = 0 limit 1),"
+    f" (select number from runs where {_OF} and status = 'held' and claims = 0 order by number limit 1))"
+)
+_CALM = (
+    "update runs set due = case when ?3 is null then due else max(due, min(created + ?4, ?3)) end,"
+    f" priority = max(priority, ?5) where number = {_FIRST}"
 )
 _TAKEN = f"select 1 from runs where {_TURN} limit 1"
 
@@ -27,6 +40,65 @@ def promote(db: Database, lanes: Iterable[Lane | None]) -> None:
     found = {lane for lane in lanes if lane is not None}
     if found:
         db.executemany(_PROMOTE, found)
+
+
+def calm(db: Database, runs: Iterable[NewRun], now: float) -> None:
+    """Let what waits in the lanes of these new runs wait on until it is quiet there, and be as urgent as they are."""
+    db.executemany(
+        _CALM,
+        [
+            (*run.lane, None if run.quiet is None else now + run.quiet, run.patience, run.priority)
+            for run in runs
+            if run.lane is not None and (run.quiet is not None or run.priority > 0)
+        ],
+    )
+
+
+TOGETHER = (1000, 4 << 20)
+"""Events that one run takes along, and bytes of their inputs, at most."""
+
+
+def take_along(db: Database, row: Row, seq: int, now: float) -> bool:
+    """Let a run that begins take those of its key along that wait behind it. Tells whether there are any."""
+    waiting = (
+        f"select id, created, input from runs where {_OF} and status = 'held' and claims = 0 and merges = {MERGES}"
+        " and due <= ?3 and (expires is null or expires > ?3) order by number limit ?4"
+    )
+    others: list[tuple[str, float, bytes]] = []
+    size = len(row.input)
+    for id, created, input in list(db.execute(waiting, (row.flow, row.key, now, TOGETHER[0]))):
+        size += len(input)
+        if size > TOGETHER[1]:
+            break
+        others.append((id, created, input))
+    if not others:
+        return False
+    events = _encoded([(row.id, row.created, row.input), *others])
+    insert_entry(db, row.id, Entry(seq, Kind.EVENTS, StepId("@events"), 0, now, now, None, events))
+    end = (
+        "update runs set status = 'merged', reason = ?, result = ?, seal = ?, ended = ?, started = ? where id = ?"
+        " and status = 'held'"
+    )
+    into = _encoded(row.id)
+    said = f"taken along by run {row.id}"
+    db.executemany(end, [(said, into, crc32(into), now, now, id) for id, _, _ in others])
+    db.execute(f"update runs set merges = {TOOK} where id = ?", (row.id,))
+    return True
+
+
+def expire(db: Database, row: Row, now: float) -> None:
+    """End a run whose time to begin is over, and those of its key that wait behind it in the same case."""
+    failure = _encoded(Failure("RunExpired", "its event was too old to act on when its turn came"))
+    which = "id = ?5" if row.key is None else f"{_LANE_AT_5} and claims = 0"
+    end = (
+        "update runs set status = 'expired', worker = null, result = ?1, seal = ?2, ended = ?3, error = 'RunExpired'"
+        f" where {which} and status in ('queued', 'held') and expires <= ?4 returning id, parent"
+    )
+    given = (failure, crc32(failure), now, now, *((row.id,) if row.key is None else (row.flow, row.key)))
+    gone = list(db.execute(end, given))
+    if called := [id for id, parent in gone if parent is not None]:
+        wake_parents(db, called)
+    promote(db, [row.lane])
 
 
 def is_taken(db: Database, lane: Lane) -> bool:
@@ -114,3 +186,9 @@ def busy(db: Database, flow: str | None, limit: int) -> list[Busy]:
         run, status, reason, since = next(iter(db.execute(turn, (of, key))), (None, None, None, None))
         found.append(Busy(of, key, run, Status(status) if status else None, reason, since, held))
     return found
+
+
+def _encoded(record: object) -> bytes:
+    from segue.values import encode  # not on top: whoever only reads needs none of it, and starts quicker
+
+    return encode(record, "a record of the store's")

@@ -7,7 +7,7 @@ from zlib import crc32
 from segue.core.entries import Entry
 from segue.core.lifecycle import CLAIMABLE, Status
 from segue.errors import CorruptRecord
-from segue.stores.base import Asked, Busy, Cell, Fault, Mail, Query, Question, Row, check_result
+from segue.stores.base import Asked, Busy, Cell, Fault, Mail, Query, Question, Row, check_input, check_result
 from segue.stores.machine import birth, machine
 from segue.stores.sqlite_file import Database, SqliteFile
 from segue.stores.sqlite_lanes import busy, firsts
@@ -65,8 +65,7 @@ class SqliteReading(SqliteFile):
         db = self.reader
         for found in db.execute(f"select {ROW} from runs where id = ?", (run,)):
             row = row_from(found)
-            if crc32(row.input) != row.checksum:
-                raise CorruptRecord(f"run {run}: its input is not what was written")
+            check_input(row)
             check_result(row)
             return row, self._entries(db, run)
         return None
@@ -168,9 +167,13 @@ class SqliteReading(SqliteFile):
             of, given = "mail where run = ?", run
         else:  # from the runs that it executes, which are few, to the mail of each
             of, given = "mail where run in (select id from runs where worker = ?)", worker
+        return self._new_mail(self.reader, of, given)
+
+    @staticmethod
+    def _new_mail(db: Database, of: str, given: str | None) -> list[Mail]:
         query = f"select {_MAIL}, checksum from {of} and taken = 0 order by number"
         found: list[Mail] = []
-        for *values, checksum in list(self.reader.execute(query, (given,))):
+        for *values, checksum in list(db.execute(query, (given,))):
             mail = Mail._make(values)
             if crc32(mail.body) != checksum:
                 raise CorruptRecord(f"mail {mail.number} for run {mail.run} is not what was sent")

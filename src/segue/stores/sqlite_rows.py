@@ -10,6 +10,7 @@ from segue.stores.base import Row
 from segue.stores.sqlite_file import Database
 
 ROW = ", ".join(Row._fields)
+_FREES = Row._fields.index("frees")
 SUMMARY = ROW.replace(" input,", " x'' as input,").replace(" result,", " null as result,")
 ENTRY = ("run", *Entry._fields, "checksum")
 ENDED = ",".join(f"'{status}'" for status in sorted(TERMINAL))
@@ -28,7 +29,7 @@ def row_from(values: tuple[Any, ...]) -> Row:
     Raises:
         CorruptRecord: it is in a state that there is not.
     """
-    return Row._make(values)._replace(status=status_from(values[0], values[4]), frees=bool(values[-1]))
+    return Row._make(values)._replace(status=status_from(values[0], values[4]), frees=bool(values[_FREES]))
 
 
 def status_from(run: str, said: str) -> Status:

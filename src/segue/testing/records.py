@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segue.core.lifecycle import Status
-from segue.errors import Failure, RunFailed, UsageError
+from segue.errors import Failure, UsageError
 from segue.inspection import RunRecord as Timeline
 from segue.inspection import StepRecord as TimelineStep
 from segue.inspection import StepStatus
 from segue.outcomes import Source
 from segue.policies import spoken
+from segue.runtime.asked import run_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class RunRecord:
         if self.status == "completed":
             return self.result
         if self.error is not None:
-            raise RunFailed(self.id, self.flow, self.error)
+            raise run_error(self.id, self.flow, self.error)
         raise UsageError(f"run {self.id} has not ended:\n{self.tree()}")
 
     def tree(self) -> str:

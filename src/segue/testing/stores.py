@@ -91,10 +91,10 @@ class StorePromises(ABC):
 
     @staticmethod
     async def write(
-        store: Store, *, creates: Any = (), entries: Any = (), changes: Any = (), worker: str = "w"
+        store: Store, *, creates: Any = (), entries: Any = (), changes: Any = (), inputs: Any = (), worker: str = "w"
     ) -> dict[str, str]:
         """Commit."""
-        return await store.commit(worker, Batch(list(creates), list(entries), list(changes)))
+        return await store.commit(worker, Batch(list(creates), list(entries), list(changes), inputs=list(inputs)))
 
     async def running(self, store: Store, *ids: str, **fields: Any) -> None:
         """Create runs that the worker executes."""
@@ -126,7 +126,7 @@ class StorePromises(ABC):
     async def claims(store: Store, worker: str = "w", **given: Any) -> list[str]:
         """The ids of the runs that a claim gives."""
         asked: dict[str, Any] = {"flows": ["flow"], "limit": 10, "origin": None, "suspects": False, **given}
-        return [row.id for row in await store.claim(worker, **asked)]
+        return [claimed.row.id for claimed in await store.claim(worker, **asked)]
 
     # Runs and entries
 
@@ -669,14 +669,14 @@ class StorePromises(ABC):
     def test_a_claim_owns_and_is_recorded_from_the_second_on(self) -> None:
         async def scene(store: Store) -> None:
             await store.create(self.new("a"))
-            (row,) = await store.claim("w", ["flow"], 10, None, False)
+            ((row, *_),) = await store.claim("w", ["flow"], 10, None, False)
             assert (row.status, row.worker, row.claims, row.started) == (Status.RUNNING, "w", 1, self.clock())
             loaded = await store.load("a")
             assert loaded == (row, [])
             await store.leave("w")
             await store.join("v", LEASE)
             self.clock.now += 1
-            (again,) = await store.claim("v", ["flow"], 10, None, False)
+            ((again, *_),) = await store.claim("v", ["flow"], 10, None, False)
             assert (again.claims, again.started) == (2, row.started)
             loaded = await store.load("a")
             assert loaded is not None

@@ -7,9 +7,10 @@ from segue.core.entries import Kind
 from segue.core.lifecycle import TERMINAL, Status
 from segue.errors import OwnKey
 from segue.runtime.failures import failure_of
-from segue.stores.base import Amend, Batch, Busy, Change, Mail, Query, Row, Store, Took
+from segue.runtime.mailbox import events_of
+from segue.stores.base import MERGES, TOOK, Amend, Batch, Busy, Change, Mail, Query, Row, Store, Took
 from segue.testing.stores import LEASE, StorePromises
-from segue.values import encode
+from segue.values import encode, plain
 
 SEEDS = 60
 TURN = (Status.QUEUED, Status.RUNNING)
@@ -76,6 +77,126 @@ class KeyPromises(StorePromises):
                 assert await self.claims(store) == [first]
 
         self.play(scene)
+
+    # Mailboxes
+
+    def boxed(self, id: str, **fields: Any) -> Any:
+        """A run with a key that is taken along with others."""
+        return self.keyed(id, merges=MERGES, **fields)
+
+    def test_a_run_that_begins_takes_those_along_that_came_since(self) -> None:
+        async def scene(store: Store) -> None:
+            late = self.boxed("late", due=self.clock() + 60)
+            many = [self.boxed(id, input=id.encode(), created=float(n)) for n, id in enumerate("abc")]
+            await self.write(store, creates=[*many, late, self.keyed("alone"), self.boxed("x", key="other")])
+            (a,) = [claimed for claimed in await store.claim("w", None, 10, None, False) if claimed.row.id == "a"]
+            assert (a.row.input, a.row.merges, a.row.status) == (b"a", TOOK, Status.RUNNING)
+            (entry,) = a.entries
+            assert (entry.seq, entry.kind) == (0, Kind.EVENTS)
+            assert events_of(entry) == [("a", 0.0, b"a"), ("b", 1.0, b"b"), ("c", 2.0, b"c")]
+            assert await self.standing(store, "b", "c", "late", "alone") == ["merged", "merged", "held", "held"]
+            b = await self.row(store, "b")
+            assert (b.reason, plain(b.result), b.ended) == ("taken along by run a", "a", self.clock())
+            assert await self.write(store, entries=[("a", self.entry(1))]) == {}, "its journal goes on behind that"
+
+            await self.dies(store)
+            await store.join("v", LEASE)
+            (again,) = [c for c in await store.claim("v", None, 10, None, False) if c.row.id == "a"]
+            assert [entry.kind for entry in again.entries] == [Kind.EVENTS, Kind.OK, Kind.CLAIM]
+            assert again.row.merges == TOOK, "what became of them is not written yet"
+            await self.write(store, inputs=[("a", b"abc")], worker="v")
+            row = await self.row(store, "a")
+            assert (row.input, row.merges) == (b"abc", 0)
+            await self.write(store, inputs=[("a", b"no"), ("b", b"no")], worker="v")
+            assert [(await self.row(store, id)).input for id in "ab"] == [b"abc", b"b"], (
+                "once, and where some were taken"
+            )
+
+        self.play(scene)
+
+    def test_one_that_has_begun_is_not_taken_along(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.write(store, creates=[self.boxed("a"), self.keyed("p", frees=True, merges=MERGES)])
+            assert await self.claims(store) == ["a"]  # it took p
+            assert await self.standing(store, "p") == ["merged"]
+            await self.write(store, creates=[self.boxed("b", frees=True)])
+            await self.end(store, "a")
+            assert await self.claims(store) == ["b"]
+            row = await self.row(store, "b")
+            await self.write(store, changes=[Change("b", Status.WAITING, "asks", 1e15, lane=row.lane)])
+            await self.write(store, creates=[self.boxed("c")])
+            assert await self.claims(store) == ["c"]
+            await self.post(store, "b", "signal-1")
+            await self.write(store, creates=[self.boxed("d")])
+            assert await self.standing(store, "b", "d") == ["held", "held"]
+            await self.end(store, "c")
+            assert await self.claims(store) == ["b"], "its journal goes on"
+            assert await self.standing(store, "d") == ["held"], "and it takes nothing more along"
+            await self.end(store, "b")
+            assert await self.claims(store) == ["d"]
+
+        self.play(scene)
+
+    def test_one_takes_only_so_many_along(self) -> None:
+        async def scene(store: Store) -> None:
+            ids = [f"{n:04}" for n in range(1200)]
+            await self.write(store, creates=[self.boxed(id) for id in ids])
+            (first, *_), entries, *_ = (await store.claim("w", None, 10, None, False))[0]
+            taken = len(events_of(entries[0]))
+            assert 100 < taken < len(ids)
+            await self.end(store, first)
+            (second, *_), entries, *_ = (await store.claim("w", None, 10, None, False))[0]
+            assert (second, taken + len(events_of(entries[0]))) == (ids[taken], len(ids))
+
+        self.play(scene)
+
+    def test_what_has_not_begun_in_time_expires(self) -> None:
+        async def scene(store: Store) -> None:
+            soon, later = self.clock() + 5, self.clock() + 50
+            many = [self.keyed("a", expires=soon), self.keyed("b", expires=soon), self.keyed("c", expires=later)]
+            await self.write(store, creates=[self.new("u", expires=soon), *many, self.keyed("d", "x", expires=soon)])
+            await self.running(store, "parent")
+            await store.create(self.new("child", parent="parent", expires=soon))
+            park = Change("parent", Status.WAITING, "waits", 1e15, waits=("child",))
+            await self.write(store, changes=[park])
+            assert await self.claims(store, limit=1) == ["u"]
+            self.clock.now += 6
+            assert sorted(await self.claims(store)) == ["c", "parent"], "the others give their turns away"
+            assert await self.standing(store, "a", "b", "d", "child") == ["expired"] * 4
+            assert await self.standing(store, "u") == ["running"], "it had begun in time"
+            child = await self.row(store, "child")
+            assert (child.status, child.error, child.ended) == ("expired", "RunExpired", self.clock())
+
+        self.play(scene)
+
+    def test_a_run_waits_until_it_is_quiet_but_not_for_ever(self) -> None:
+        async def scene(store: Store) -> None:
+            began = self.clock()
+            quiet: dict[str, Any] = {"quiet": 5.0, "patience": 12.0}
+            for n in range(3):
+                await store.create(self.boxed(f"{n}", created=self.clock(), **quiet))
+                assert await self.claims(store) == []
+                self.clock.now += 4
+            await store.create(self.boxed("3", created=self.clock(), **quiet))
+            assert (await self.row(store, "0")).due == began + 12
+            assert await self.claims(store) == ["0"]
+            assert await self.standing(store, "1", "2", "3") == ["merged"] * 3
+            await self.write(store, creates=[self.boxed("4", created=self.clock(), **quiet)])
+            await self.end(store, "0")
+            assert await self.claims(store) == [], "also where it had to wait for its turn"
+            self.clock.now += 6
+            assert await self.claims(store) == ["4"]
+
+        self.play(scene)
+
+    def test_what_waits_lends_its_priority_to_what_it_waits_for(self) -> None:
+        async def scene(store: Store) -> None:
+            await self.write(store, creates=[self.new("u", priority=1), self.keyed("a"), self.keyed("b", priority=2)])
+            assert await self.claims(store) == ["a", "u"]
+
+        self.play(scene)
+
+    # Parking with the key free
 
     def test_one_that_slept_with_its_key_free_takes_its_turn_as_the_next(self) -> None:
         async def scene(store: Store) -> None:
@@ -195,7 +316,9 @@ class _Story:
         self.flow, self.chance = f"flow{seed}", random.Random(seed)
         self.made = seed * 10_000
         self.frees = self.chance.random() < 0.5
+        self.merges = MERGES if self.chance.random() < 0.5 else 0
         self.begun: dict[str, list[int]] = {}
+        self.taken: list[str] = []
         self.late: set[str] = set()
         """Runs that ended before they began, and go on since: they begin when others have."""
 
@@ -216,6 +339,8 @@ class _Story:
             for row in await self.rows(Status.WAITING):
                 await self.post(row.id)
         assert all(row.status in TERMINAL for row in await self.rows()), [row[:6] for row in await self.rows()]
+        merged = [row.id for row in await self.rows(Status.MERGED)]
+        assert sorted(merged) == sorted(self.taken), "each was taken along by one"
 
     async def rows(self, *status: Status) -> list[Row]:
         return await self.store.find(Query(flow=self.flow, status=status, limit=1000))
@@ -226,7 +351,14 @@ class _Story:
 
     async def create(self) -> None:
         many = [
-            self.promises.keyed(str(self.made + n), self.chance.choice("kl"), frees=self.frees, flow=self.flow)
+            self.promises.keyed(
+                str(self.made + n),
+                self.chance.choice("kl"),
+                frees=self.frees,
+                flow=self.flow,
+                merges=self.merges,
+                expires=self.promises.clock() + self.chance.choice((1, 9)) if self.chance.random() < 0.2 else None,
+            )
             for n in range(3)
         ]
         self.made += 3
@@ -234,9 +366,14 @@ class _Story:
 
     async def claim(self) -> None:
         limit = self.chance.randint(1, 4)
-        for row in await self.store.claim(self.worker, [self.flow], limit, None, False):
-            if row.claims == 1 and row.id not in self.late:
-                self.begun.setdefault(row.key or "", []).append(int(row.id))
+        for row, entries, *_ in await self.store.claim(self.worker, [self.flow], limit, None, False):
+            if row.claims == 1:
+                assert row.expires is None or row.expires > self.promises.clock()
+                taken = [event.run for entry in entries if entry.kind is Kind.EVENTS for event in events_of(entry)]
+                assert self.merges or not taken
+                self.taken += taken[1:]
+                begun = [int(id) for id in taken or [row.id] if id not in self.late]
+                self.begun.setdefault(row.key or "", []).extend(begun)
 
     async def end(self) -> None:
         if (row := await self.one(Status.RUNNING)) is not None:
@@ -294,4 +431,4 @@ class _Story:
             assert len(turn) <= 1, f"key {key}: {turn}"
             assert turn or not held, f"key {key}: nobody has the turn, and {held} are held"
         for key, begun in self.begun.items():
-            assert begun == sorted(begun), f"key {key}: {begun}"
+            assert begun == sorted(set(begun)), f"key {key}: {begun}"
