@@ -2,11 +2,11 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import partial, update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Generic, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
 
-from segue.errors import DeclarationError, UsageError
+from segue.errors import DeclarationError, SegueError, UsageError
 from segue.keys import identity, mailbox, priority_of
 from segue.naming import check_name
 from segue.outcomes import Outcome
@@ -15,6 +15,7 @@ from segue.runtime.context import HERE, Place
 from segue.runtime.default import current, on_engine, run_sync
 from segue.runtime.engine import Engine
 from segue.runtime.ids import checked
+from segue.runtime.intake import Started, take_in
 from segue.runtime.registry import FLOWS, add_flow, module_of
 from segue.runtime.spec import FlowSpec
 from segue.runtime.tickets import Options, Ticket
@@ -99,6 +100,40 @@ class Handle(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
+
+
+class Refused(NamedTuple):
+    """An event for which no run was started.
+
+    Attributes:
+        place: of it among the events, from 0.
+    """
+
+    place: int
+    problem: SegueError
+
+
+class Intake:
+    """What became of events that were started together.
+
+    Attributes:
+        runs: the id of each one's run, in order; None where it was refused.
+        duplicates: how many had a run already.
+        refused: those for which none was started, and why.
+    """
+
+    def __init__(self, started: Sequence[Started]) -> None:
+        self.runs = [one.run for one in started]
+        self.duplicates = sum(one.duplicate for one in started)
+        self.refused = [Refused(n, one.problem) for n, one in enumerate(started) if one.problem is not None]
+
+    @property
+    def accepted(self) -> int:
+        """How many runs are new."""
+        return len(self.runs) - self.duplicates - len(self.refused)
+
+    def __repr__(self) -> str:
+        return f"<{self.accepted} new runs, {self.duplicates} duplicates, {len(self.refused)} refused>"
 
 
 async def _sent(engine: Engine, sending: Coroutine[Any, Any, T]) -> T:
@@ -202,6 +237,25 @@ class Flow(Generic[P, R]):
             )
         engine = await current()
         return Handle(await on_engine(engine, engine.launch(self.spec, args, kwargs, self._options, wait=True)))
+
+    async def start_many(self, events: Iterable[Any]) -> "Intake":
+        """Start a run for each event, a thousand in a transaction. When this returns all of them are durable.
+
+        Events are taken in their order. One that cannot be taken keeps none of the others back.
+
+        Args:
+            events: each the only argument of a call, as in ``map``; for ``coalesce="all"``, an item of the list.
+
+        Raises:
+            StoreError: the store cannot take them now. The first ones may be durable: with ``dedupe=``, it does no harm
+                to start all of them again.
+
+        >>> intake = await reroute.start_many(events)
+        >>> intake.accepted, intake.duplicates, intake.refused
+        (2998, 2, [])
+        """
+        engine = await current()
+        return Intake(await on_engine(engine, take_in(engine, self.spec, events, self._options)))
 
     async def handle(self, id: str) -> Handle[R]:
         """A handle on a run of this flow by its id."""

@@ -126,7 +126,8 @@ def _misnamed(spec: FlowSpec, path: list[str], parameters: list[str]) -> str:
     for place, name in enumerate(path[1:], 1):
         if get_origin(kind) is list:
             if not name.isdigit():
-                return f"before {name!r} stands a list; of its first item: {'.'.join([*path[:place], '0', *path[place:]])!r}"
+                first = ".".join([*path[:place], "0", *path[place:]])
+                return f"before {name!r} stands a list; of its first item: {first!r}"
             (kind,) = get_args(kind)
             continue
         fields = _fields(kind)

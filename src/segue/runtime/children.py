@@ -9,8 +9,8 @@ from segue.errors import CorruptRecord, Failure, Fenced, StoreError, UnknownRun
 from segue.runtime.asked import ChildCall
 from segue.runtime.claims import AGAIN_AFTER
 from segue.runtime.failures import failure_of
+from segue.runtime.journal import Submission
 from segue.runtime.redrives import Deed, pack_deed
-from segue.runtime.tickets import Submission
 from segue.stores.base import Mail, row_of
 from segue.values import encode
 

@@ -12,10 +12,10 @@ from zlib import crc32
 from segue.core.lifecycle import Status
 from segue.errors import CorruptRecord
 from segue.runtime.failures import failure_of
+from segue.runtime.journal import Submission
 from segue.runtime.mailbox import merged
 from segue.runtime.registry import FLOWS
 from segue.runtime.spec import FlowSpec
-from segue.runtime.tickets import Submission
 from segue.stores.base import TOOK, Change, Claimed, Row
 from segue.values import encode
 

@@ -6,7 +6,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from pathlib import Path
 from types import TracebackType
@@ -23,16 +23,17 @@ from segue.runtime.context import HERE
 from segue.runtime.failures import failure_of
 from segue.runtime.identity import About
 from segue.runtime.ids import checked, new_id, worker_id
-from segue.runtime.journal import Journal
+from segue.runtime.journal import Journal, Submission
 from segue.runtime.lease import LEASE, Lease, Stopwatch
+from segue.runtime.mailbox import own_input
 from segue.runtime.resources import Shelf
 from segue.runtime.run import Run
 from segue.runtime.settings import default_store
 from segue.runtime.spec import FlowSpec
 from segue.runtime.threads import Pool
-from segue.runtime.tickets import Ended, Options, Submission, Ticket
+from segue.runtime.tickets import Ended, Options, Ticket
 from segue.stores.artifacts import Artifacts
-from segue.stores.base import MERGES, Lost, Mail, NewRun, Row, Store, check_result, row_of
+from segue.stores.base import MERGES, Known, Lost, Mail, NewRun, Row, Store, check_result, row_of
 from segue.stores.sqlite import SqliteStore
 from segue.stores.urls import open_url
 from segue.values import encode
@@ -249,16 +250,13 @@ class Engine:
         Args:
             wait: return only when it is durable. The result is durable in any case.
         """
-        if not self._open:
-            raise UsageError("this engine is closed; open it with: async with Engine(): …")
-        if self.journal.trouble is not None:
-            raise self.journal.trouble
+        self._check_open()
         input = spec.inputs.encode_typed(args, kwargs)
         about = spec.about(args, kwargs)
         if self.artifacts.reference(input) is input:
             self.artifacts.renew(input)  # it may name files of a run that is pruned now
         else:
-            input = await self.aside.submit(lambda: self._kept(input))
+            input = await self.kept(input)
         await self._joined.wait()
         new = self.new_run(spec, input, options, about, None)
         if spec.max_queued is not None and new.status is Status.QUEUED:
@@ -292,37 +290,74 @@ class Engine:
                 if ticket.refusal is not None or not run.stored:
                     raise ticket.refusal or StoreError(f"run {new.id} was not written: its worker lost its lease")
         else:
-            done: asyncio.Future[None] = self.ambient.create_future()
-            self.journal.create(Submission(new.id, done), new)
-            self.flush_soon()
-            self._arriving[new.flow] = self._arriving.get(new.flow, 0) + 1
-            try:
-                await done
-            finally:
-                self._arriving[new.flow] -= 1
-            ticket = await self._first(spec, new)
+            known = (await self.submit([new])).get(new.id)
+            ticket = Ticket(self, spec, new.id, new.created) if known is None else await self.first(spec, new, known)
         if crashpoints.armed:
             crashpoints.reach("after-create")
         if new.status is Status.QUEUED:
-            if not options.delay and options.concurrency is None:
-                self.claims.queued()
-            self.nudge()
+            self.queued(options)
         return ticket
 
-    async def _first(self, spec: FlowSpec, new: NewRun) -> "Ticket":
-        """The run for an event: this one, or the one that was made for it before."""
-        if new.once is not None:
-            first = (await self.store.seen(new.flow, [new.once])).get(new.once, new.id)
-            if first != new.id:
-                if (loaded := await self.store.load(first)) is None:  # it was pruned
-                    return Ticket(self, spec, first, new.created)
-                self.check_same(loaded[0], new, spec)
-                return Ticket(self, spec, first, loaded[0].created)
-        return Ticket(self, spec, new.id, new.created)
+    async def ready(self) -> None:
+        """Wait until runs can be started.
+
+        Raises:
+            StoreError: the store takes none at the moment.
+        """
+        self._check_open()
+        await self._joined.wait()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise UsageError("this engine is closed; open it with: async with Engine(): …")
+        if self.journal.trouble is not None:
+            raise self.journal.trouble
+
+    def queued(self, options: Options) -> None:
+        """Runs were written that this engine may execute."""
+        if not options.delay and options.concurrency is None:
+            self.claims.queued()
+        self.nudge()
+
+    async def submit(self, new: Sequence[NewRun]) -> Mapping[str, Known]:
+        """Write runs of one flow for whoever claims them; those that were not, since their events have runs."""
+        done: asyncio.Future[None] = self.ambient.create_future()
+        submission, flow = Submission(new[0].id, done), new[0].flow
+        self.journal.create(submission, *new)
+        self.flush_soon()
+        self._arriving[flow] = self._arriving.get(flow, 0) + len(new)
+        try:
+            await done
+        finally:
+            self._arriving[flow] -= len(new)
+        return submission.known
+
+    async def first(self, spec: FlowSpec, new: NewRun, known: Known) -> "Ticket":
+        """The run that was made for the event of this new one before.
+
+        Raises:
+            Conflict: it was made with another input.
+        """
+        if known.same or (loaded := await self.store.load(known.run)) is None:
+            return Ticket(self, spec, known.run, new.created)
+        row, entries = loaded
+        self.check_same(row._replace(input=own_input(row, entries)), new, spec)
+        return Ticket(self, spec, row.id, row.created)
+
+    async def kept(self, input: bytes) -> bytes:
+        """A long input as a reference to it, once it is on disk."""
+        return await self.aside.submit(lambda: self._kept(input))
 
     def _kept(self, input: bytes) -> bytes:
         self.artifacts.renew(input)
         return self.artifacts.spill(input) or input
+
+    async def room(self, spec: FlowSpec, wanted: int) -> int:
+        """How many more runs of a flow may wait, of so many."""
+        if spec.max_queued is None:
+            return wanted
+        waiting = await self.store.queued(spec.name, spec.max_queued) + self._arriving.get(spec.name, 0)
+        return max(0, min(wanted, spec.max_queued - waiting))
 
     async def _admit(self, new: NewRun, allowed: int, options: Options) -> None:
         """Refuse a run that would wait behind too many others, unless it is there already."""
@@ -335,11 +370,17 @@ class Engine:
         if full and (options.id is None or await self.store.load(new.id) is None):
             raise QueueFull(new.flow, allowed)
 
-    def new_run(self, spec: FlowSpec, input: bytes, options: Options, about: About, parent: str | None) -> NewRun:
-        """A run as it is to be created: executed here at once, if there is room, and no turn to wait for."""
+    def new_run(
+        self, spec: FlowSpec, input: bytes, options: Options, about: About, parent: str | None, *, here: bool = True
+    ) -> NewRun:
+        """A run as it is to be created: executed here at once, if there is room, and no turn to wait for.
+
+        Args:
+            here: False: it is for whoever claims it.
+        """
         now = self.clock()
         box, merges = spec.mailbox, spec.mailbox is not None and about.key is not None and parent is None
-        here = self.execute and not options.delay and options.concurrency is None
+        here = here and self.execute and not options.delay and options.concurrency is None
         here = here and about.key is None and about.event is None
         here = here and (parent is not None or not (self.claims.backlog or self.claims.full()))
         return NewRun(

@@ -8,12 +8,12 @@ slower disk the store's thread writes, and while one batch is on its way the nex
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from segue.core.entries import Entry
 from segue.errors import Fenced, StoreError
-from segue.stores.base import Batch, Cell, Change, Commit, NewRun, Question, Store, Took
+from segue.stores.base import Batch, Cell, Change, Commit, Known, NewRun, Question, Store, Took, Written
 
 log = logging.getLogger("segue")
 
@@ -37,6 +37,33 @@ class Writer(Protocol):
     def rejected(self, why: str) -> None:
         """The store says that its journal is not where we thought."""
         ...
+
+
+class Submission:
+    """Runs that are written for others to execute.
+
+    Args:
+        id: of one of them. They are written together, so what happens to it happens to all.
+        done: tells when they are written, or why they can't be.
+
+    Attributes:
+        known: those that were not, since their events have a run already.
+    """
+
+    def __init__(self, id: str, done: "asyncio.Future[None]") -> None:
+        self.id, self.done, self.submitted = id, done, 0
+        self.known: Mapping[str, Known] = {}
+
+    def written(self, upto: int) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def refused(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+    def rejected(self, why: str) -> None:
+        self.refused(StoreError(f"run {self.id} could not be written: {why}"))
 
 
 class Journal:
@@ -63,9 +90,9 @@ class Journal:
         self._task: asyncio.Task[None] | None = None
         self._open = True
 
-    def create(self, run: Writer, new: NewRun) -> None:
-        """The run begins."""
-        self._creates.append(new)
+    def create(self, run: Writer, *new: NewRun) -> None:
+        """The run begins; or these are written for others to execute."""
+        self._creates += new
         self._sign(run)
 
     def write(self, run: Writer, entry: Entry) -> None:
@@ -105,11 +132,11 @@ class Journal:
             return
         batch, writers = self._take()
         try:
-            rejected = self.store.commit_now(self.worker, batch)
+            written = self.store.commit_now(self.worker, batch)
         except (Fenced, StoreError):
-            rejected = None  # the slow path says what to do
-        if rejected is not None:
-            self._settle(writers, rejected)
+            written = None  # the slow path says what to do
+        if written is not None:
+            self._settle(writers, written)
             return
         on_its_way = self.store.commit(self.worker, batch)
         self._task = asyncio.get_running_loop().create_task(self._commit(on_its_way, batch, writers))
@@ -144,13 +171,13 @@ class Journal:
     async def _commit(self, on_its_way: Commit, batch: Batch, writers: dict[Writer, int]) -> None:
         try:
             while True:
-                rejected = await self._arrived(on_its_way, batch, writers)
+                written = await self._arrived(on_its_way, batch, writers)
                 before = writers
                 more = bool(self._writers) and self._open
                 if more:  # the writer's thread goes on while the loop deals with what has arrived
                     batch, writers = self._take()
                     on_its_way = self.store.commit(self.worker, batch)
-                self._settle(before, rejected)
+                self._settle(before, written)
                 if not more:
                     return
         except Fenced:
@@ -160,12 +187,12 @@ class Journal:
         finally:
             self._task = None
 
-    async def _arrived(self, on_its_way: Commit, batch: Batch, writers: dict[Writer, int]) -> dict[str, str]:
+    async def _arrived(self, on_its_way: Commit, batch: Batch, writers: dict[Writer, int]) -> Written:
         """Wait until a batch is written, however long that takes; runs not yet acknowledged are refused meanwhile."""
         pause = _FIRST_PAUSE
         while True:
             try:
-                rejected = await on_its_way
+                written = await on_its_way
             except StoreError as error:
                 if self.trouble is None:
                     log.error("the journal cannot be written, and waits: %s", error)
@@ -181,7 +208,7 @@ class Journal:
                 if self.trouble is not None:
                     log.warning("the journal is written again")
                     self.trouble = None
-                return rejected
+                return written
 
     @staticmethod
     def _refuse(creates: Sequence[NewRun], writers: dict[Writer, int], error: StoreError) -> set[str]:
@@ -204,9 +231,12 @@ class Journal:
         )
 
     @staticmethod
-    def _settle(writers: dict[Writer, int], rejected: dict[str, str]) -> None:
+    def _settle(writers: dict[Writer, int], written: Written) -> None:
+        rejected = written.rejected
         for run, upto in writers.items():
             if run.id in rejected:
                 run.rejected(rejected[run.id])
             else:
+                if written.known and isinstance(run, Submission):
+                    run.known = written.known
                 run.written(upto)

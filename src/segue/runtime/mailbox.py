@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from segue.core.entries import Entry, Kind
+from segue.stores.base import Row
 
 if TYPE_CHECKING:
     from segue.runtime.spec import FlowSpec
@@ -54,6 +55,14 @@ _items = msgspec.msgpack.Decoder(list[msgspec.Raw])
 def events_of(entry: Entry) -> list[Taken]:
     """The events in an entry of kind ``EVENTS``, in the order in which they came; the first is the run's own."""
     return _events.decode(entry.output or b"\x90")
+
+
+def own_input(row: Row, entries: Sequence[Entry]) -> bytes:
+    """The input that a run was created with, before it took events along."""
+    for entry in entries[:1]:
+        if entry.kind is Kind.EVENTS:
+            return events_of(entry)[0].input
+    return row.input
 
 
 def merged(spec: "FlowSpec", entries: Sequence[Entry], artifacts: "Artifacts") -> bytes:

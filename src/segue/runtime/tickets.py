@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segue.core.lifecycle import Status
-from segue.errors import StoreError, UsageError
+from segue.errors import UsageError
 from segue.runtime.asked import run_error
 from segue.runtime.failures import read_failure
 from segue.runtime.spec import FlowSpec
@@ -26,24 +26,6 @@ class Options(NamedTuple):
     priority: int | None = None
     delay: float = 0.0
     concurrency: int | None = None
-
-
-class Submission:
-    """A run that is written for others to execute."""
-
-    def __init__(self, id: str, done: "asyncio.Future[None]") -> None:
-        self.id, self.done, self.submitted = id, done, 0
-
-    def written(self, upto: int) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def refused(self, error: BaseException) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-
-    def rejected(self, why: str) -> None:
-        self.refused(StoreError(f"run {self.id} could not be written: {why}"))
 
 
 class Ticket:

@@ -1,6 +1,7 @@
 """What a store does for the engine: one small contract, in which a commit is data and not a method for each verb."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
@@ -375,8 +376,34 @@ def row_of(new: NewRun) -> Row:
     )  # fmt: skip
 
 
-Commit = Awaitable[dict[str, str]]
-"""A batch on its way: in the end, the runs that could not be written, and why."""
+class Known(NamedTuple):
+    """The run that an event has already.
+
+    Attributes:
+        same: it was made with the very input that the new one has. Where that run is gone, there is nothing to compare.
+    """
+
+    run: str
+    same: bool
+
+
+class Written(NamedTuple):
+    """What became of a batch, where there is more to say than that it is durable.
+
+    Attributes:
+        rejected: runs that could not be written, and why.
+        known: new runs that were not written, since their events have one.
+    """
+
+    rejected: Mapping[str, str] = MappingProxyType({})
+    known: Mapping[str, Known] = MappingProxyType({})
+
+
+WRITTEN = Written()
+"""All of it is durable."""
+
+Commit = Awaitable[Written]
+"""A batch on its way."""
 
 
 class Store(Protocol):
@@ -487,15 +514,13 @@ class Store(Protocol):
     def commit(self, worker: str, batch: Batch) -> Commit:
         """Begin to write a batch: it is on its way when this returns.
 
-        The awaitable gives the runs that could not be written, and why.
-
         Raises:
             Fenced: the worker is not registered any more. Nothing was written.
             StoreError: nothing was written; it may be tried again.
         """
         ...
 
-    def commit_now(self, worker: str, batch: Batch) -> dict[str, str] | None:
+    def commit_now(self, worker: str, batch: Batch) -> Written | None:
         """The same on the calling thread, where that is quicker. None: not now, or not here."""
         ...
 

@@ -22,14 +22,17 @@ from segue.runtime import crashpoints
 from segue.stores.base import (
     MERGES,
     TOOK,
+    WRITTEN,
     Batch,
     Cell,
     Change,
     Claimed,
     Commit,
+    Known,
     Lost,
     NewRun,
     Row,
+    Written,
     check_input,
     check_result,
 )
@@ -40,6 +43,7 @@ from segue.stores.sqlite_lanes import (
     expire,
     firsts,
     is_taken,
+    known,
     promote,
     refuse_own_key,
     take_along,
@@ -238,8 +242,8 @@ class SqliteStore(SqliteReading, SqlitePost):
     def commit(self, worker: str, batch: Batch) -> Commit:
         return self._write(self._commit, worker, batch)
 
-    def commit_now(self, worker: str, batch: Batch) -> dict[str, str] | None:
-        if self._pace > _INLINE_BELOW or not self._lock.acquire(blocking=False):
+    def commit_now(self, worker: str, batch: Batch) -> Written | None:
+        if self._pace > _INLINE_BELOW or len(batch.creates) > _CHUNK or not self._lock.acquire(blocking=False):
             return None
         try:
             if not self._try_flock():
@@ -253,30 +257,24 @@ class SqliteStore(SqliteReading, SqlitePost):
         finally:
             self._lock.release()
 
-    def _commit(self, worker: str, batch: Batch) -> dict[str, str]:
+    def _commit(self, worker: str, batch: Batch) -> Written:
         began = time.perf_counter()
         if crashpoints.armed:
             crashpoints.reach("before-commit")
         try:
-            self._apply(worker, batch)
-            rejected: dict[str, str] = {}
+            written = self._apply(worker, batch)
         except apsw.ConstraintError:
-            rejected = self._one_by_one(worker, batch)
+            written = self._one_by_one(worker, batch)
         if crashpoints.armed:
             crashpoints.reach("after-commit")
-        self._pace = 0.9 * self._pace + 0.1 * (time.perf_counter() - began)
-        return rejected
+        if len(batch.creates) <= _CHUNK:  # else it says nothing about other commits
+            self._pace = 0.9 * self._pace + 0.1 * (time.perf_counter() - began)
+        return written
 
-    def _apply(self, worker: str, batch: Batch) -> None:
+    def _apply(self, worker: str, batch: Batch) -> Written:
         small = len(batch.entries) <= _CHUNK and len(batch.creates) <= _CHUNK
-        more = (
-            batch.changes
-            or batch.cells
-            or batch.questions
-            or batch.took
-            or batch.inputs
-            or (batch.creates and batch.entries)
-        )
+        more = batch.changes or batch.cells or batch.questions or batch.took or batch.inputs
+        more = more or (batch.creates and batch.entries)
         more = more or any(new.key is not None or new.once is not None for new in batch.creates)
         if small and not more:
             # one statement is a transaction by itself
@@ -285,13 +283,9 @@ class SqliteStore(SqliteReading, SqlitePost):
                     self._insert_entries(self.db, worker, batch.entries)
                 if batch.creates:
                     self._insert_runs(self.db, worker, batch.creates)
-            return
+            return WRITTEN
         with self._transaction() as db:
-            fresh = unseen(db, batch.creates, self.clock())
-            for creates in _chunks(fresh):
-                self._insert_runs(db, worker, creates)
-            promote(db, (new.lane for new in fresh))
-            calm(db, fresh, self.clock())
+            written = self._create_all(db, worker, batch.creates) if batch.creates else WRITTEN
             for entries in _chunks(batch.entries):
                 self._insert_entries(db, worker, entries)
             if crashpoints.armed:
@@ -306,6 +300,19 @@ class SqliteStore(SqliteReading, SqlitePost):
                 self._change_runs(db, worker, changes)
             if batch.cells:
                 self._keep(db, batch.cells)
+        return written
+
+    def _create_all(self, db: Database, worker: str, creates: Sequence[NewRun]) -> Written:
+        now = self.clock()
+        fresh = unseen(db, creates, now)
+        for part in _chunks(fresh):
+            self._insert_runs(db, worker, part)
+        promote(db, (new.lane for new in fresh))
+        calm(db, fresh, now)
+        if len(fresh) == len(creates):
+            return WRITTEN
+        written = {new.id for new in fresh}
+        return Written(known=known(db, [new for new in creates if new.id not in written]))
 
     @staticmethod
     def _rewrite(db: Database, worker: str, inputs: Sequence[tuple[str, bytes]]) -> None:
@@ -323,9 +330,10 @@ class SqliteStore(SqliteReading, SqlitePost):
             [(*cell, crc32(cell.body)) for _, cell in cells],
         )
 
-    def _one_by_one(self, worker: str, batch: Batch) -> dict[str, str]:
+    def _one_by_one(self, worker: str, batch: Batch) -> Written:
         """Redo a batch that holds a bad commit, run by run, so that it harms that run alone."""
         rejected: dict[str, str] = {}
+        found: dict[str, Known] = {}
         runs = [run.id for run in batch.creates] + [run for run, _ in batch.entries] + [c.run for c in batch.changes]
         # cells, questions and mail come with an entry of their run, or with a change
         for run in dict.fromkeys(runs):
@@ -339,12 +347,12 @@ class SqliteStore(SqliteReading, SqlitePost):
                 [input for input in batch.inputs if input[0] == run],
             )
             try:
-                self._apply(worker, part)
+                found.update(self._apply(worker, part).known)
             except apsw.ConstraintError as error:
                 if not self._alive(self.db, worker):
                     raise Fenced from error
                 rejected[run] = str(error)
-        return rejected
+        return Written(rejected, found)
 
     @staticmethod
     def _insert_entries(db: Database, worker: str, entries: Sequence[tuple[str, Entry]]) -> None:

@@ -5,6 +5,7 @@ are held; that is looked at whenever one of the key is created, ends, or waits w
 workers claim from holds runs that may go, however many there are behind each.
 """
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from zlib import crc32
@@ -12,7 +13,7 @@ from zlib import crc32
 from segue.core.entries import Entry, Kind
 from segue.core.lifecycle import Status
 from segue.errors import Failure, OwnKey
-from segue.stores.base import MERGES, TOOK, Busy, Lane, NewRun, Row
+from segue.stores.base import MERGES, TOOK, Busy, Known, Lane, NewRun, Row
 from segue.stores.sqlite_file import Database
 from segue.stores.sqlite_rows import insert_entry
 from segue.types import StepId
@@ -148,19 +149,40 @@ def refuse_own_key(db: Database, run: NewRun) -> None:
 
 def unseen(db: Database, runs: Sequence[NewRun], now: float) -> Sequence[NewRun]:
     """Those of these new runs that are the first for their event, and those that are for none."""
-    events: dict[str, list[str]] = {}
-    for run in runs:
-        if run.once is not None:
-            events.setdefault(run.flow, []).append(run.once)
+    events = [run for run in runs if run.once is not None]
     if not events:
         return runs
-    db.executemany(
-        "insert into seen values(?, ?, ?, ?) on conflict(flow, once) do update"
-        " set run = excluded.run, until = excluded.until where seen.until <= ?",
-        [(run.flow, run.once, run.id, now + run.window, now) for run in runs if run.once is not None],
+    fresh: set[str] = set()
+    for start in range(0, len(events), _AT_ONCE):
+        part = events[start : start + _AT_ONCE]
+        values: list[Any] = []
+        for run in part:
+            values += (run.flow, run.once, run.id, now + run.window)
+        fresh.update(id for (id,) in db.execute(_see(len(part)), (*values, now)))
+    return [run for run in runs if run.once is None or run.id in fresh]
+
+
+_AT_ONCE = 64
+
+
+@functools.cache
+def _see(count: int) -> str:
+    rows = ",".join(["(?,?,?,?)"] * count)
+    return (
+        f"insert into seen(flow, once, run, until) values {rows} on conflict(flow, once) do update"
+        " set run = excluded.run, until = excluded.until where seen.until <= ? returning run"
     )
-    first = {run for flow, of_it in events.items() for run in firsts(db, flow, of_it).values()}
-    return [run for run in runs if run.once is None or run.id in first]
+
+
+def known(db: Database, runs: Iterable[NewRun]) -> dict[str, Known]:
+    """The run that has the event of each of these, which were not written for that."""
+    query = (
+        "select ?, s.run, r.id is null or (r.input = ? and not exists("
+        f"select 1 from entries where run = r.id and kind = {Kind.EVENTS}))"
+        " from seen as s left join runs as r on r.id = s.run where s.flow = ? and s.once = ?"
+    )
+    found = db.executemany(query, [(run.id, run.input, run.flow, run.once) for run in runs])
+    return {id: Known(first, bool(same)) for id, first, same in found}
 
 
 def firsts(db: Database, flow: str, events: Sequence[str]) -> dict[str, str]:

@@ -94,7 +94,8 @@ class StorePromises(ABC):
         store: Store, *, creates: Any = (), entries: Any = (), changes: Any = (), inputs: Any = (), worker: str = "w"
     ) -> dict[str, str]:
         """Commit."""
-        return await store.commit(worker, Batch(list(creates), list(entries), list(changes), inputs=list(inputs)))
+        batch = Batch(list(creates), list(entries), list(changes), inputs=list(inputs))
+        return dict((await store.commit(worker, batch)).rejected)
 
     async def running(self, store: Store, *ids: str, **fields: Any) -> None:
         """Create runs that the worker executes."""

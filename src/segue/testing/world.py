@@ -34,7 +34,7 @@ from segue.runtime.lease import Stopwatch
 from segue.runtime.resources import Resource, Shelf
 from segue.runtime.run import PARK_AFTER, Run
 from segue.stores.artifacts import Artifacts
-from segue.stores.base import Batch, Lost
+from segue.stores.base import Batch, Lost, Written
 from segue.stores.sqlite import SqliteStore
 from segue.stores.sqlite_file import Database
 from segue.testing.clock import VirtualLoop, keep_for_ever
@@ -153,11 +153,11 @@ class Mount(SqliteStore):
     async def close(self) -> None:
         """The disk stays."""
 
-    def commit_now(self, worker: str, batch: Batch) -> dict[str, str]:
+    def commit_now(self, worker: str, batch: Batch) -> Written:
         with self._lock:
             return self._commit(worker, batch)
 
-    def _commit(self, worker: str, batch: Batch) -> dict[str, str]:
+    def _commit(self, worker: str, batch: Batch) -> Written:
         if self.dead:
             raise Crash
         kept = None if self.trap is None else self.trap.kept(batch)
