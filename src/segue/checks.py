@@ -1,6 +1,8 @@
 """What a result must be beyond its type: checks that steps declare, and that pass, or fail with a reason."""
 
+import functools
 import inspect
+import operator
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -42,18 +44,21 @@ def read(value: Any, path: str) -> Any:
     """
     for name in path.split("."):
         try:
-            value = _part(value, name)
+            value = _way_into(type(value))(value, name)
         except (LookupError, AttributeError):
             raise LookupError(f"there is no {name!r} in {type(value).__name__} (path {path!r})") from None
     return value
 
 
-def _part(value: Any, name: str) -> Any:
-    if isinstance(value, Mapping):
-        return cast("Mapping[str, Any]", value)[name]
-    if isinstance(value, list | tuple) and name.isdigit():
-        return cast("list[Any]", value)[int(name)]
-    return getattr(cast("Any", value), name)
+@functools.lru_cache(maxsize=1000)
+def _way_into(kind: type) -> Callable[[Any, str], Any]:
+    if issubclass(kind, Mapping):
+        return operator.getitem
+    return _item if issubclass(kind, list | tuple) else getattr
+
+
+def _item(value: Any, name: str) -> Any:
+    return value[int(name)] if name.isdigit() else getattr(value, name)
 
 
 def _reader(of: Reader) -> Callable[[Any], Any]:

@@ -87,7 +87,8 @@ class Identity(NamedTuple):
 def _text(flow: str, what: str, value: Any) -> str:
     try:
         text = value if isinstance(value, str) else as_json(value).decode()
-        text.encode()
+        if not text.isascii():
+            text.encode()
     except Exception as error:
         raise UsageError(f"flow {flow!r}: its {what} {value!r:.100} cannot be written: {error}") from None
     if len(text) <= LONGEST:

@@ -1,6 +1,7 @@
 """Many runs at once: events that come by the thousand are written in batches, not one by one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segue.errors import Conflict, QueueFull, SegueError, UsageError
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 BATCH = 1000
 """Events that are written in one transaction."""
+
+_BREATH = 100
+"""Events that are encoded at a time: about three milliseconds."""
 
 
 class Started(NamedTuple):
@@ -32,7 +36,7 @@ class Started(NamedTuple):
 
 
 async def take_in(engine: "Engine", spec: "FlowSpec", events: Iterable[Any], options: Options) -> list[Started]:
-    """Start a run for each event, durably, in their order.
+    """Start a run for each event, durably, in their order. While one batch is written, the next is encoded.
 
     Args:
         events: each the only argument of a call; for a flow that takes them all together, an item of its list.
@@ -43,20 +47,39 @@ async def take_in(engine: "Engine", spec: "FlowSpec", events: Iterable[Any], opt
     if options.id is not None:
         raise UsageError("many runs cannot have one id: start_many takes none")
     found: list[Started] = []
+    written: asyncio.Task[list[Started]] | None = None
+    try:
+        for batch in _batches(events):
+            prepared = await _prepared(engine, spec, batch, options)
+            if written is not None:
+                found += await written
+            written = engine.ambient.create_task(_write(engine, spec, prepared, options))
+        return found + (await written if written is not None else [])
+    finally:
+        if written is not None and not written.done():
+            await asyncio.wait([written])  # it is on its way, and cannot be called back
+
+
+def _batches(events: Iterable[Any]) -> Iterator[list[Any]]:
     batch: list[Any] = []
     for event in events:
         batch.append(event)
         if len(batch) == BATCH:
-            found += await _take_in(engine, spec, batch, options)
+            yield batch
             batch = []
-    return found + (await _take_in(engine, spec, batch, options) if batch else [])
+    if batch:
+        yield batch
 
 
-async def _take_in(engine: "Engine", spec: "FlowSpec", events: Sequence[Any], options: Options) -> list[Started]:
+async def _prepared(
+    engine: "Engine", spec: "FlowSpec", events: Sequence[Any], options: Options
+) -> list[Started | NewRun]:
     await engine.ready()
     together = spec.mailbox is not None and spec.mailbox.merge == ALL
     found: list[Started | NewRun] = []
-    for event in events:
+    for number, event in enumerate(events):
+        if number % _BREATH == 0:
+            await asyncio.sleep(0)  # others have work, too
         args = ([event],) if together else (event,)
         try:
             input = spec.inputs.encode_typed(args, {})
@@ -65,18 +88,24 @@ async def _take_in(engine: "Engine", spec: "FlowSpec", events: Sequence[Any], op
             found.append(engine.new_run(spec, input, options, spec.about(args, {}), None, here=False))
         except (SegueError, TypeError) as error:
             found.append(_refused(error))
-    new = [run for run in found if isinstance(run, NewRun)]
-    room = await engine.room(spec, len(new))
-    for place, run in enumerate(found):
-        if isinstance(run, NewRun):
-            room -= 1
-            if room < 0:
-                found[place] = _refused(QueueFull(spec.name, spec.max_queued or 0))
+    return found
+
+
+async def _write(engine: "Engine", spec: "FlowSpec", found: list[Started | NewRun], options: Options) -> list[Started]:
+    if spec.max_queued is not None:
+        room = await engine.room(spec, len(found))
+        for place, run in enumerate(found):
+            if isinstance(run, NewRun):
+                room -= 1
+                if room < 0:
+                    found[place] = _refused(QueueFull(spec.name, spec.max_queued))
     new = [run for run in found if isinstance(run, NewRun)]
     known: Mapping[str, Known] = {}
     if new:
         known = await engine.submit(new)
         engine.queued(options)
+    if not known and len(new) == len(found):
+        return [Started(run.id) for run in new]
     return [one if isinstance(one, Started) else await _outcome(engine, spec, one, known.get(one.id)) for one in found]
 
 

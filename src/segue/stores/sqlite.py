@@ -58,6 +58,7 @@ from segue.types import StepId
 T = TypeVar("T")
 
 _ELSEWHERE = 4  # the last fields of a new run: its event, which is in a table of its own, and how it waits
+_STATUS = NewRun._fields.index("status")
 _CREATE = (*NewRun._fields[:-_ELSEWHERE], "claims", "claim_seq", "losses")
 _CHUNK = 64
 _INLINE_BELOW = 0.002  # a commit that takes longer than this, in seconds, would be felt by the caller's loop
@@ -560,7 +561,7 @@ class _Shared(SqliteStore):
 
 def _created(run: NewRun) -> tuple[Any, ...]:
     status = Status.HELD if run.key is not None and run.status is Status.QUEUED else run.status
-    return (*run._replace(status=status)[:-_ELSEWHERE], 1 if run.status is Status.RUNNING else 0, 0, 0)
+    return (*run[:_STATUS], status, *run[_STATUS + 1 : -_ELSEWHERE], 1 if run.status is Status.RUNNING else 0, 0, 0)
 
 
 def _encoded(record: object) -> bytes:
