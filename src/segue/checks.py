@@ -44,7 +44,7 @@ def read(value: Any, path: str) -> Any:
     """
     for name in path.split("."):
         try:
-            value = _way_into(type(value))(value, name)
+            value = _way_into(type(cast("object", value)))(value, name)
         except (LookupError, AttributeError):
             raise LookupError(f"there is no {name!r} in {type(value).__name__} (path {path!r})") from None
     return value

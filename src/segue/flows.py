@@ -255,7 +255,10 @@ class Flow(Generic[P, R]):
         (2998, 2, [])
         """
         engine = await current()
-        return Intake(await on_engine(engine, take_in(engine, self.spec, events, self._options)))
+        return Intake(await on_engine(engine, self._take_in(engine, events)))
+
+    async def _take_in(self, engine: Engine, events: Iterable[Any]) -> list[Started]:
+        return [one async for batch in take_in(engine, self.spec, events, self._options) for one in batch]
 
     async def handle(self, id: str) -> Handle[R]:
         """A handle on a run of this flow by its id."""

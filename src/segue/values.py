@@ -477,10 +477,10 @@ class Inputs:
         given = [p for p in inspect.signature(fn).parameters.values() if p.name not in skip]
         self.signature = inspect.Signature(given)
         self.simple = simple = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in given)
-        self._names = tuple(p.name for p in given) if simple else ()
+        self._names: tuple[str, ...] = tuple(p.name for p in given) if simple else ()
         self._least = sum(p.default is p.empty for p in given) if simple else 1
         self._most = len(given) if simple else 0
-        self._head = b"\x81" + _encoder.encode(self._names[0]) if self._most == 1 else b""
+        self._head = b"\x81" + _encoder.encode(given[0].name) if self._most == 1 else b""
 
     @functools.cached_property
     def codecs(self) -> dict[str, Codec]:

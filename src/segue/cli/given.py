@@ -1,6 +1,7 @@
 """The input of a run, as it was given on the command line."""
 
 import inspect
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from segue.errors import SegueError, Unstorable, UsageError
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from segue.runtime.spec import FlowSpec
 
 LARGEST = 64 << 20
@@ -36,6 +39,18 @@ def read_input(given: str, option: str = "--input") -> bytes:
             f"{option} is larger than {LARGEST >> 20} MiB; put the data into a file and give its path instead"
         )
     return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def stdin(option: str) -> "BinaryIO":
+    """Stdin as it was given to the program, to be read bit by bit: ``run_loop`` closes it for the user's code.
+
+    Raises:
+        UsageError: it is closed.
+    """
+    try:
+        return os.fdopen(os.dup(0), "rb", buffering=0)
+    except OSError:
+        raise UsageError(f"{option} -: stdin is closed") from None
 
 
 def _read_file(file: Path, option: str) -> bytes:

@@ -82,13 +82,13 @@ def _prepare(target: str, given: str | None, id: str | None, store: str | None, 
     found = find_flow(target)
     data = parse(read_input(given)) if given is not None else dict(found.settings.input) if found.settings else {}
     arguments = arguments_of(found.flow.spec, data)
-    url = _store_of(store, found.settings)
+    url = store_of(store, found.settings)
     report = None if quiet or found.settings is None else _report_of(found.settings, url)
     terminal = not quiet and sys.stdin.isatty() and sys.stderr.isatty()
     return Task(target, found, arguments, id, url, report, quiet, terminal)
 
 
-def _store_of(store: str | None, settings: "Settings | None") -> str:
+def store_of(store: str | None, settings: "Settings | None") -> str:
     """The store: what was asked for, what the flow's own project says, what this folder's project says."""
     import os
 

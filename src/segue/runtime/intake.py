@@ -1,7 +1,7 @@
 """Many runs at once: events that come by the thousand are written in batches, not one by one."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segue.errors import Conflict, QueueFull, SegueError, UsageError
@@ -35,26 +35,30 @@ class Started(NamedTuple):
     problem: SegueError | None = None
 
 
-async def take_in(engine: "Engine", spec: "FlowSpec", events: Iterable[Any], options: Options) -> list[Started]:
-    """Start a run for each event, durably, in their order. While one batch is written, the next is encoded.
+async def take_in(
+    engine: "Engine", spec: "FlowSpec", events: Iterable[Any], options: Options
+) -> AsyncGenerator[list[Started], None]:
+    """Start a run for each event, in their order. Gives what became of each batch, once that is durable.
+
+    While one batch is written, the next is encoded.
 
     Args:
         events: each the only argument of a call; for a flow that takes them all together, an item of its list.
 
     Raises:
-        StoreError: the store cannot take them now. Those before may have been written.
+        StoreError: the store cannot take the next batch now. Nothing of it was written.
     """
     if options.id is not None:
         raise UsageError("many runs cannot have one id: start_many takes none")
-    found: list[Started] = []
     written: asyncio.Task[list[Started]] | None = None
     try:
         for batch in _batches(events):
             prepared = await _prepared(engine, spec, batch, options)
             if written is not None:
-                found += await written
+                yield await written
             written = engine.ambient.create_task(_write(engine, spec, prepared, options))
-        return found + (await written if written is not None else [])
+        if written is not None:
+            yield await written
     finally:
         if written is not None and not written.done():
             await asyncio.wait([written])  # it is on its way, and cannot be called back

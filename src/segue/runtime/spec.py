@@ -8,15 +8,16 @@ import sys
 import textwrap
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from segue.checks import Check
 from segue.core.percentile import Durations
+from segue.errors import UsageError
 from segue.limits import Hedge, Limits
 from segue.outcomes import Source
 from segue.policies import NO_TIMEOUT, Retry, Timeout
 from segue.runtime.identity import NOTHING, About, Identity
-from segue.runtime.mailbox import Mailbox
+from segue.runtime.mailbox import ALL, Mailbox
 from segue.runtime.resources import Resource
 from segue.schemas import Schema, schema_of
 from segue.values import Codec, Inputs, hints_of
@@ -263,6 +264,30 @@ class FlowSpec:
         """The codec of its results."""
         what = f"flow {self.name!r}"
         return Codec(hints_of(self.fn, what).get("return", Any), f"the result of {what}")
+
+    @functools.cached_property
+    def event(self) -> Codec:
+        """The codec of an event: of its first parameter, or of an item of that, where events are taken together.
+
+        Raises:
+            UsageError: it cannot be called with an event alone.
+        """
+        parameters = list(self.inputs.signature.parameters.values())
+        required = [p for p in parameters if p.default is p.empty]
+        if (
+            not parameters
+            or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY
+            or required not in ([], parameters[:1])
+        ):
+            raise UsageError(
+                f"flow {self.name!r} is called as {self.name}{self.inputs.signature}: only a flow that one argument is "
+                "enough for can be started for an event"
+            )
+        codec = self.inputs.codecs[parameters[0].name]
+        if self.mailbox is None or self.mailbox.merge != ALL:
+            return codec
+        (kind,) = get_args(codec.kind) or (Any,)
+        return Codec(kind, f"an event of flow {self.name!r}")
 
     @functools.cached_property
     def code(self) -> str:
