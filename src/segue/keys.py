@@ -55,7 +55,12 @@ def _misnamed(spec: FlowSpec, path: list[str], parameters: list[str]) -> str:
         kind: Any = hints_of(spec.fn, spec.name).get(path[0], Any)
     except (DeclarationError, ValueError):  # an annotation, or the body, names what is defined further down
         return ""
-    for name in path[1:]:
+    return misnamed(kind, path[1:])
+
+
+def misnamed(kind: Any, path: list[str]) -> str:
+    """What is wrong with a path into a type, as far as that tells."""
+    for name in path:
         fields = _fields(kind)
         if fields is None:
             return ""

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from segue.checks import Check
 from segue.core.percentile import Durations
+from segue.drift import Drift
 from segue.limits import Hedge, Limits
 from segue.outcomes import Source
 from segue.policies import NO_TIMEOUT, Retry, Timeout
@@ -114,6 +115,7 @@ class StepSpec:
         undo: what undoes its effect: called with its result, then so many of its inputs.
         reversible: some rung of its ladder has such.
         human: some rung of its ladder is a person.
+        drift: how its results are watched, if they are.
     """
 
     __slots__ = (
@@ -122,6 +124,7 @@ class StepSpec:
         "bounded",
         "checks",
         "direct",
+        "drift",
         "early",
         "feedback",
         "fn",
@@ -184,6 +187,7 @@ class StepSpec:
         self.hedge: Hedge | None = None
         self.undo: tuple[StepSpec, int] | None = None
         self.reversible = self.human = False
+        self.drift: Drift | None = None
         self.latency = Durations()
 
     @property

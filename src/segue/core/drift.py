@@ -1,0 +1,543 @@
+"""Whether what a step gives still looks as it used to: two windows compared, and what follows. Pure.
+
+A signal of a step (its confidence, a field of its output, …) is learned first: its first values are the *reference*.
+Then every few events the *recent* values are held against it. The measures here are cheap, and say how large a change
+is; whether it may be chance is asked only of a change that is large enough, of a statistics library, by the caller.
+"""
+
+import zlib
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import isfinite, log
+from statistics import NormalDist, fmean
+from typing import Any, Literal, NamedTuple
+
+Test = Literal["adwin", "page_hinkley", "ks", "psi"]
+State = Literal["learning", "steady", "drifted"]
+Kind = Literal["", "number", "rate", "category"]
+
+OTHER = "other"
+MOST_CATEGORIES = 50
+LONGEST_CATEGORY = 32
+CHANGES_KEPT = 50
+BINS = 5
+"""Of a number, for the population stability index: equal shares of the reference."""
+SLACK = 0.5
+"""Deviations smaller than this, in standard deviations, do not add up in Page and Hinkley's sum."""
+
+_normal = NormalDist()
+
+
+# Values
+
+
+def kind_of(value: Any) -> Kind:
+    """What a value is to be compared as; ``""`` if it cannot be."""
+    if isinstance(value, bool):
+        return "rate"
+    if isinstance(value, int | float):
+        return "number"
+    return "category" if isinstance(value, str) else ""
+
+
+def as_kind(value: Any, kind: Kind) -> float | str | None:
+    """A value as one of this kind; None if it is none, is no number, or cannot be had.
+
+    >>> as_kind(True, "rate"), as_kind(float("nan"), "number"), as_kind(3, "category")
+    (1.0, None, '3')
+    """
+    if kind == "category":
+        return _category(value) if isinstance(value, str | bool | int | float) else None
+    if not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if isfinite(number) else None
+
+
+def _category(value: str | float) -> str:
+    if not isinstance(value, str):
+        return str(value) if isinstance(value, bool) or -1e15 < value < 1e15 else "a number out of bounds"
+    if len(value) <= LONGEST_CATEGORY:
+        return value.encode("utf-8", "backslashreplace").decode()
+    begin = value[:1024].encode("utf-8", "backslashreplace")  # a value of a megabyte must not cost a millisecond
+    return f"{begin.decode()[:20]}…{zlib.crc32(begin, len(value)):08x}"
+
+
+def bounded(values: Sequence[str], most: int = MOST_CATEGORIES) -> list[str]:
+    """The same with all but the most frequent categories as ``other``."""
+    kept = {name for name, _ in Counter(values).most_common(most)}
+    return [value if value in kept else OTHER for value in values]
+
+
+# Measures
+
+
+def ks(reference: Sequence[float], recent: Sequence[float]) -> float:
+    """Kolmogorov and Smirnov's distance of two samples: the largest between their distribution functions, 0 to 1.
+
+    Args:
+        reference: in order.
+
+    >>> ks([1, 2, 3, 4], [3, 4, 5, 6])
+    0.5
+    """
+    ordered, n, m = sorted(recent), len(reference), len(recent)
+    most = 0.0
+    for place, value in enumerate(ordered):
+        most = max(most, abs(bisect_left(reference, value) / n - bisect_left(ordered, value) / m))
+        most = max(most, abs(bisect_right(reference, value) / n - bisect_right(ordered, value, place) / m))
+    return most
+
+
+class Shares(NamedTuple):
+    """How often each bin was hit in two windows."""
+
+    reference: list[int]
+    recent: list[int]
+
+
+def shares(reference: Sequence[Any], recent: Sequence[Any], kind: Kind) -> Shares:
+    """Two windows as counts: of categories, of values if there are few, of equal shares of the reference.
+
+    Categories with less than a twentieth of the reference are counted together, as are those it does not have.
+
+    Args:
+        reference: in order, if these are numbers.
+    """
+    distinct = set(reference)
+    if kind == "category" or len(distinct) <= 2 * BINS:
+        return _by_value(reference, recent)
+    n = len(reference)
+    edges = sorted({reference[n * part // BINS] for part in range(1, BINS)})
+    places = [0, *(bisect_left(reference, edge) for edge in edges), n]
+    counted = [0] * (len(edges) + 1)
+    for value in recent:
+        counted[bisect_right(edges, value)] += 1
+    return Shares([upper - lower for lower, upper in pairwise(places)], counted)
+
+
+def _by_value(reference: Sequence[Any], recent: Sequence[Any]) -> Shares:
+    before, now = Counter(reference), Counter(recent)
+    named = [value for value, count in before.items() if count * 20 >= len(reference)]
+    one, two = [before[value] for value in named], [now[value] for value in named]
+    rest = len(reference) - sum(one), len(recent) - sum(two)
+    return Shares([*one, rest[0]], [*two, rest[1]]) if any(rest) else Shares(one, two)
+
+
+def psi(counts: Shares) -> float:
+    """The population stability index: the sum over bins of (q - p) ln(q / p), half an event added to each.
+
+    Below 0.1 is taken for stable, above 0.25 for a shift (Siddiqi, "Credit Risk Scorecards", 2006).
+
+    >>> round(psi(Shares([90, 10], [30, 20])), 2)
+    0.53
+    """
+    n, m = (sum(side) + len(side) / 2 for side in counts)
+    total = 0.0
+    for before, now in zip(*counts, strict=True):
+        p, q = (before + 0.5) / n, (now + 0.5) / m
+        total += (q - p) * log(q / p)
+    return total
+
+
+def mid_ranks(reference: Sequence[float], values: Sequence[float]) -> list[float]:
+    """For each value, the share of the reference below it; of equals half. Between 0 and 1, whatever the unit.
+
+    Args:
+        reference: in order.
+    """
+    n = 2 * len(reference)
+    return [(bisect_left(reference, value) + bisect_right(reference, value)) / n for value in values]
+
+
+def scores(reference: Sequence[float], values: Sequence[float]) -> list[float]:
+    """Values in standard deviations of a normal distribution, by their rank in the reference: no unit, no long tails.
+
+    >>> [round(score, 1) for score in scores([1, 10, 100], [1, 10, 1e9])]
+    [-0.7, 0.0, 1.2]
+    """
+    n = len(reference)
+    return [_normal.inv_cdf((share * n + 0.5) / (n + 1)) for share in mid_ranks(reference, values)]
+
+
+def excess(deviations: Sequence[float]) -> float:
+    """The larger of Page's two cumulative sums at its highest, in standard deviations (Biometrika 41, 1954)."""
+    up = down = most = 0.0
+    for deviation in deviations:
+        up = max(0.0, up + deviation - SLACK)
+        down = max(0.0, down - deviation - SLACK)
+        most = max(most, up, down)
+    return most
+
+
+def shift(reference: Sequence[float], recent: Sequence[float], least: int = 5) -> float:
+    """How far the mean of the newest values lies from the reference's, at most: of the last five, six, and so on."""
+    mean = fmean(reference)
+    total, most = 0.0, 0.0
+    for count, value in enumerate(reversed(recent), 1):
+        total += value - mean
+        if count >= least:
+            most = max(most, abs(total) / count)
+    return most
+
+
+# States
+
+
+class Rule(NamedTuple):
+    """How a signal is watched.
+
+    Attributes:
+        test: None for the one that suits its values.
+        reference: so many values are learned.
+        window: so many of the newest are compared.
+        threshold: what a statistic must reach at least; None for the usual one of the test.
+        alpha: the chance that one look at values of the same distribution calls them drifted; None likewise.
+        recover: so many values after a drift must fit the reference again.
+    """
+
+    test: Test | None
+    reference: int
+    window: int
+    threshold: float | None
+    alpha: float | None
+    recover: int
+
+    @property
+    def every(self) -> int:
+        """Values between two looks."""
+        return max(1, self.window // 5)
+
+
+class Usual(NamedTuple):
+    """The threshold and alpha of a test, unless said otherwise."""
+
+    threshold: float
+    alpha: float
+
+
+USUAL: dict[Test, Usual] = {
+    "ks": Usual(0.35, 0.0005),
+    "psi": Usual(0.25, 0.0002),
+    "adwin": Usual(0.1, 0.01),
+    "page_hinkley": Usual(12.0, 0.0),
+}
+AGREE = 2
+"""Looks in a row that must find a drift: they share most of their values, but not a single odd run of them."""
+FITS = 0.2
+"""Of what is probed after a drift: fits the reference if that is at least as likely as this, by chance."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """A window in few words.
+
+    Attributes:
+        mean, sd: of numbers and rates.
+        shares: of categories, the most frequent first.
+    """
+
+    count: int
+    mean: float | None = None
+    sd: float | None = None
+    shares: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def summary(values: Sequence[Any], kind: Kind) -> Summary:
+    """What a window holds."""
+    if not values or kind == "":
+        return Summary(len(values))
+    if kind == "category":
+        return Summary(len(values), shares={name: n / len(values) for name, n in Counter(values).most_common(5)})
+    scale = max(1.0, *(abs(value) for value in values))  # squares of huge numbers must not overflow
+    mean = fmean(value / scale for value in values)
+    sd = fmean((value / scale - mean) ** 2 for value in values) ** 0.5
+    return Summary(len(values), mean * scale, sd * scale)
+
+
+@dataclass(slots=True)
+class Signal:
+    """What is known of one signal of a step.
+
+    Attributes:
+        kind: what its values are; ``""`` until the first came.
+        reference: what was learned, in the order in which it came.
+        recent: the newest values, as many as the window.
+        since: when it came into its state, seconds since the epoch.
+        agreed: looks in a row that found a drift.
+        fresh: values since it came into its state.
+        unseen: values since the last look.
+        seen, skipped: all values, and those that were of another kind, not finite, or could not be had.
+        statistic, threshold, p: of the last look; ``p`` where the test has one and was asked.
+        why: it has drifted, in figures.
+    """
+
+    kind: Kind = ""
+    state: State = "learning"
+    since: float = 0.0
+    reference: list[Any] = field(default_factory=list[Any])
+    recent: list[Any] = field(default_factory=list[Any])
+    agreed: int = 0
+    fresh: int = 0
+    unseen: int = 0
+    seen: int = 0
+    skipped: int = 0
+    statistic: float | None = None
+    threshold: float | None = None
+    p: float | None = None
+    why: str = ""
+
+
+class Look(NamedTuple):
+    """What one comparison found.
+
+    Attributes:
+        large: the change is as large as the threshold. Whether it may be chance is still to be asked.
+        values: those that were compared with the reference.
+    """
+
+    test: Test
+    statistic: float
+    threshold: float
+    alpha: float
+    large: bool
+    values: list[Any]
+
+
+def see(signal: Signal, rule: Rule, value: Any) -> None:
+    """One more value came."""
+    if signal.kind == "":
+        signal.kind = _kind_for(rule, value)
+    known = as_kind(value, signal.kind) if signal.kind else None
+    if known is None:
+        signal.skipped += 1
+        return
+    signal.seen += 1
+    if signal.state == "learning":
+        signal.reference.append(known)
+        return
+    signal.fresh += 1
+    signal.unseen += 1
+    signal.recent.append(known)
+    if len(signal.recent) > rule.window:
+        del signal.recent[0]
+
+
+def _kind_for(rule: Rule, value: Any) -> Kind:
+    found = kind_of(value)
+    if found == "category" and rule.test not in (None, "psi"):
+        return ""  # no number: it is skipped
+    return found if as_kind(value, found) is not None else ""
+
+
+def test_for(rule: Rule, kind: Kind) -> Test:
+    """The test for such values: as declared, else what suits them."""
+    if rule.test is not None:
+        return rule.test
+    return "psi" if kind == "category" else "adwin" if kind == "rate" else "ks"
+
+
+def learned(signal: Signal, rule: Rule, now: float) -> bool:
+    """Take what was learned for the reference, if it is enough. False: it is not, or was before."""
+    if signal.state != "learning" or len(signal.reference) < rule.reference:
+        return False
+    if signal.kind == "category":
+        signal.reference = bounded(signal.reference)
+    _enter(signal, "steady", now)
+    return True
+
+
+def due(signal: Signal, rule: Rule) -> bool:
+    """Whether it is time for a look."""
+    if signal.state == "learning" or signal.unseen < rule.every:
+        return False
+    return len(signal.recent) >= rule.window if signal.state == "steady" else signal.fresh >= rule.recover
+
+
+def look(signal: Signal, rule: Rule) -> Look:
+    """Compare the windows: how large is the change?"""
+    test = test_for(rule, signal.kind)
+    usual = USUAL[test]
+    least = usual.threshold if rule.threshold is None else rule.threshold
+    alpha = usual.alpha if rule.alpha is None else rule.alpha
+    recent = signal.recent if signal.state == "steady" else signal.recent[-signal.fresh :]
+    statistic = _statistic(test, signal.kind, signal.reference, recent)
+    return Look(test, statistic, least, alpha, statistic >= least, list(recent))
+
+
+def _statistic(test: Test, kind: Kind, reference: list[Any], recent: list[Any]) -> float:
+    if test == "psi":
+        return psi(shares(sorted(reference), recent, kind))
+    ordered = sorted(reference)
+    if test == "ks":
+        return ks(ordered, recent)
+    if test == "page_hinkley":
+        return excess(scores(ordered, recent))
+    return shift(*ranked(kind, reference, recent))
+
+
+def ranked(kind: Kind, reference: list[Any], recent: list[Any]) -> tuple[list[float], list[float]]:
+    """Two windows in the scale that ADWIN's bounds need, 0 to 1: rates as they are, numbers by their ranks."""
+    if kind == "rate":
+        return reference, recent
+    ordered = sorted(reference)
+    return mid_ranks(ordered, reference), mid_ranks(ordered, recent)
+
+
+def after(signal: Signal, found: Look, *, drifted: bool, fits: bool, p: float | None, now: float) -> State | None:
+    """Take note of a look, and come into the state that follows from it. None: it stays in its state.
+
+    Args:
+        drifted: the change is large, and no chance.
+        fits: what came after a drift looks like the reference again.
+    """
+    signal.unseen, signal.statistic, signal.threshold, signal.p = 0, found.statistic, found.threshold, p
+    if signal.state == "steady":
+        signal.agreed = signal.agreed + 1 if drifted else 0
+        if signal.agreed >= AGREE:
+            signal.why = in_figures(found, p)
+            return _enter(signal, "drifted", now)
+    elif signal.state == "drifted" and fits:
+        return _enter(signal, "steady", now)
+    return None
+
+
+def _enter(signal: Signal, state: State, now: float) -> State:
+    signal.state, signal.since, signal.agreed, signal.fresh, signal.unseen = state, now, 0, 0, 0
+    if state == "steady":
+        signal.recent = []
+    return state
+
+
+NAMES: dict[Test, str] = {"ks": "KS", "psi": "PSI", "adwin": "ADWIN", "page_hinkley": "Page-Hinkley"}
+
+
+def in_figures(found: Look, p: float | None) -> str:
+    """What a look found, as people read it."""
+    chance = f", p={p:.2g}" if p is not None else ""
+    return f"{NAMES[found.test]} {found.statistic:.3g} (alarm at {found.threshold:.3g}){chance}"
+
+
+# All signals of a step, as they are kept
+
+
+@dataclass(slots=True)
+class Change:
+    """A signal came into another state, or a person had it learned anew.
+
+    Attributes:
+        number: from 1, in the order in which they were recorded.
+        at: seconds since the epoch.
+        what: ``learned``, ``drifted``, ``recovered`` or ``reset``.
+        reference, recent: the two windows then.
+        run, step: where it was noticed.
+        by: who reset it.
+    """
+
+    number: int
+    at: float
+    signal: str
+    what: str
+    said: str = ""
+    statistic: float | None = None
+    threshold: float | None = None
+    p: float | None = None
+    reference: Summary = field(default_factory=lambda: Summary(0))
+    recent: Summary = field(default_factory=lambda: Summary(0))
+    run: str = ""
+    step: str = ""
+    by: str = ""
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of a step's drift: all that is kept of it.
+
+    Attributes:
+        then: what was declared to happen when it drifts.
+        generation: how often a person had it learned anew.
+        changes: the last ones, oldest first.
+        changed: how many there were.
+    """
+
+    step: str
+    version: str
+    then: str
+    generation: int = 0
+    changed: int = 0
+    signals: dict[str, Signal] = field(default_factory=dict[str, Signal])
+    changes: list[Change] = field(default_factory=list[Change])
+
+    @property
+    def drifted(self) -> str:
+        """A signal that has drifted, if any has; else nothing."""
+        return next((name for name, signal in self.signals.items() if signal.state == "drifted"), "")
+
+
+def note(record: Record, change: Change) -> None:
+    """Record a change."""
+    record.changed += 1
+    change.number = record.changed
+    record.changes = [*record.changes[1 - CHANGES_KEPT :], change]
+
+
+def fitted(record: Record, rules: dict[str, Rule], then: str) -> Record:
+    """What is kept, for what is declared now: signals that are new are learned, others dropped, windows cut to size."""
+    record.then = then
+    record.signals = {name: record.signals.get(name, Signal()) for name in rules}
+    for name, signal in record.signals.items():
+        rule = rules[name]
+        if signal.kind == "category" and test_for(rule, signal.kind) != "psi":
+            record.signals[name] = Signal()
+        signal.reference, signal.recent = signal.reference[: rule.reference], signal.recent[-rule.window :]
+    return record
+
+
+def joined(
+    theirs: Record, mine: Record, seen: dict[str, list[Any]], changes: Sequence[Change], rule: Rule, now: float
+) -> tuple[Record, list[Change]]:
+    """What another worker has kept meanwhile, with what was seen and noticed here, and the changes that are new to it.
+
+    Args:
+        theirs: changed in place.
+        mine: as it stands here.
+        seen: values of each signal that the other does not know.
+        changes: noticed here, and not kept yet. Those that still hold are recorded.
+    """
+    if theirs.generation != mine.generation:  # it is learned anew: what was seen before counts no more
+        return theirs, []
+    kept: list[Change] = []
+    for name, values in seen.items():
+        signal = theirs.signals[name]
+        for value in values:
+            see(signal, rule, value)
+            if learned(signal, rule, now):
+                kept.append(Change(0, now, name, "learned", f"{name} learned", reference=_summary_of(signal)))
+    for change in changes:
+        signal, own = theirs.signals[change.signal], mine.signals[change.signal]
+        if (change.what, signal.state) in (("drifted", "steady"), ("recovered", "drifted")):
+            _enter(signal, "drifted" if change.what == "drifted" else "steady", change.at)
+            signal.why = own.why
+            kept.append(change)
+    for change in kept:
+        note(theirs, change)
+    return theirs, kept
+
+
+def _summary_of(signal: Signal) -> Summary:
+    return summary(signal.reference, signal.kind)
+
+
+def forgotten(record: Record, by: str, now: float) -> Record:
+    """The record as it begins anew: all that was learned is forgotten, the changes are not."""
+    fresh = Record(record.step, record.version, record.then, record.generation + 1, record.changed)
+    fresh.signals = {name: Signal(since=now) for name in record.signals}
+    fresh.changes = list(record.changes)
+    note(fresh, Change(0, now, "", "reset", by=by))
+    return fresh
