@@ -8,28 +8,26 @@ is; whether it may be chance is asked only of a change that is large enough, of 
 import zlib
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import isfinite, log
-from statistics import NormalDist, fmean
+from math import fsum, isfinite, log
 from typing import Any, Literal, NamedTuple
 
 Test = Literal["adwin", "page_hinkley", "ks", "psi"]
 State = Literal["learning", "steady", "drifted"]
-Kind = Literal["", "number", "rate", "category"]
+Kind = Literal["", "number", "seconds", "rate", "category"]
 
 OTHER = "other"
 MOST_CATEGORIES = 50
 LONGEST_CATEGORY = 32
+OF_NOTE = 1.5
+"""Times that come in bursts, as latencies do, are no sample of one distribution: their median must change by so much."""
 CHANGES_KEPT = 50
 BINS = 5
 """Of a number, for the population stability index: equal shares of the reference."""
 SLACK = 0.5
 """Deviations smaller than this, in standard deviations, do not add up in Page and Hinkley's sum."""
-
-_normal = NormalDist()
-
 
 # Values
 
@@ -162,8 +160,10 @@ def scores(reference: Sequence[float], values: Sequence[float]) -> list[float]:
     >>> [round(score, 1) for score in scores([1, 10, 100], [1, 10, 1e9])]
     [-0.7, 0.0, 1.2]
     """
-    n = len(reference)
-    return [_normal.inv_cdf((share * n + 0.5) / (n + 1)) for share in mid_ranks(reference, values)]
+    from statistics import NormalDist  # takes longer to import than all of this module
+
+    n, normal = len(reference), NormalDist()
+    return [normal.inv_cdf((share * n + 0.5) / (n + 1)) for share in mid_ranks(reference, values)]
 
 
 def excess(deviations: Sequence[float]) -> float:
@@ -176,9 +176,14 @@ def excess(deviations: Sequence[float]) -> float:
     return most
 
 
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return fsum(listed) / len(listed)
+
+
 def shift(reference: Sequence[float], recent: Sequence[float], least: int = 5) -> float:
     """How far the mean of the newest values lies from the reference's, at most: of the last five, six, and so on."""
-    mean = fmean(reference)
+    mean = _mean(reference)
     total, most = 0.0, 0.0
     for count, value in enumerate(reversed(recent), 1):
         total += value - mean
@@ -256,8 +261,8 @@ def summary(values: Sequence[Any], kind: Kind) -> Summary:
     if kind == "category":
         return Summary(len(values), shares={name: n / len(values) for name, n in Counter(values).most_common(5)})
     scale = max(1.0, *(abs(value) for value in values))  # squares of huge numbers must not overflow
-    mean = fmean(value / scale for value in values)
-    sd = fmean((value / scale - mean) ** 2 for value in values) ** 0.5
+    mean = _mean(value / scale for value in values)
+    sd = _mean((value / scale - mean) ** 2 for value in values) ** 0.5
     return Summary(len(values), mean * scale, sd * scale)
 
 
@@ -310,10 +315,14 @@ class Look(NamedTuple):
     values: list[Any]
 
 
-def see(signal: Signal, rule: Rule, value: Any) -> None:
-    """One more value came."""
+def see(signal: Signal, rule: Rule, value: Any, kind: Kind = "") -> None:
+    """One more value came.
+
+    Args:
+        kind: what it is, where the value itself does not tell.
+    """
     if signal.kind == "":
-        signal.kind = _kind_for(rule, value)
+        signal.kind = kind or _kind_for(rule, value)
     known = as_kind(value, signal.kind) if signal.kind else None
     if known is None:
         signal.skipped += 1
@@ -336,10 +345,10 @@ def _kind_for(rule: Rule, value: Any) -> Kind:
     return found if as_kind(value, found) is not None else ""
 
 
-def test_for(rule: Rule, kind: Kind) -> Test:
+def test_for(declared: Test | None, kind: Kind) -> Test:
     """The test for such values: as declared, else what suits them."""
-    if rule.test is not None:
-        return rule.test
+    if declared is not None:
+        return declared
     return "psi" if kind == "category" else "adwin" if kind == "rate" else "ks"
 
 
@@ -362,13 +371,19 @@ def due(signal: Signal, rule: Rule) -> bool:
 
 def look(signal: Signal, rule: Rule) -> Look:
     """Compare the windows: how large is the change?"""
-    test = test_for(rule, signal.kind)
+    test = test_for(rule.test, signal.kind)
     usual = USUAL[test]
     least = usual.threshold if rule.threshold is None else rule.threshold
     alpha = usual.alpha if rule.alpha is None else rule.alpha
     recent = signal.recent if signal.state == "steady" else signal.recent[-signal.fresh :]
     statistic = _statistic(test, signal.kind, signal.reference, recent)
-    return Look(test, statistic, least, alpha, statistic >= least, list(recent))
+    large = statistic >= least and (signal.kind != "seconds" or _of_note(signal.reference, recent))
+    return Look(test, statistic, least, alpha, large, list(recent))
+
+
+def _of_note(reference: list[float], recent: list[float]) -> bool:
+    before, now = (sorted(values)[len(values) // 2] for values in (reference, recent))
+    return now > before * OF_NOTE or now * OF_NOTE < before
 
 
 def _statistic(test: Test, kind: Kind, reference: list[Any], recent: list[Any]) -> float:
@@ -436,7 +451,7 @@ class Change:
         at: seconds since the epoch.
         what: ``learned``, ``drifted``, ``recovered`` or ``reset``.
         reference, recent: the two windows then.
-        run, step: where it was noticed.
+        run, flow, step: where it was noticed.
         by: who reset it.
     """
 
@@ -451,6 +466,7 @@ class Change:
     reference: Summary = field(default_factory=lambda: Summary(0))
     recent: Summary = field(default_factory=lambda: Summary(0))
     run: str = ""
+    flow: str = ""
     step: str = ""
     by: str = ""
 
@@ -460,7 +476,7 @@ class Record:
     """What is known of a step's drift: all that is kept of it.
 
     Attributes:
-        then: what was declared to happen when it drifts.
+        then, test: as they were declared last.
         generation: how often a person had it learned anew.
         changes: the last ones, oldest first.
         changed: how many there were.
@@ -469,6 +485,7 @@ class Record:
     step: str
     version: str
     then: str
+    test: Test | None = None
     generation: int = 0
     changed: int = 0
     signals: dict[str, Signal] = field(default_factory=dict[str, Signal])
@@ -487,13 +504,16 @@ def note(record: Record, change: Change) -> None:
     record.changes = [*record.changes[1 - CHANGES_KEPT :], change]
 
 
-def fitted(record: Record, rules: dict[str, Rule], then: str) -> Record:
-    """What is kept, for what is declared now: signals that are new are learned, others dropped, windows cut to size."""
-    record.then = then
-    record.signals = {name: record.signals.get(name, Signal()) for name in rules}
+def fitted(record: Record, names: Iterable[str], rule: Rule, then: str) -> Record:
+    """What is kept, for what is declared now: signals that are new are learned, others dropped, windows cut to size.
+
+    Args:
+        record: changed in place.
+    """
+    record.then, record.test = then, rule.test
+    record.signals = {name: record.signals.get(name, Signal()) for name in names}
     for name, signal in record.signals.items():
-        rule = rules[name]
-        if signal.kind == "category" and test_for(rule, signal.kind) != "psi":
+        if signal.kind == "category" and test_for(rule.test, signal.kind) != "psi":
             record.signals[name] = Signal()
         signal.reference, signal.recent = signal.reference[: rule.reference], signal.recent[-rule.window :]
     return record
@@ -515,6 +535,7 @@ def joined(
     kept: list[Change] = []
     for name, values in seen.items():
         signal = theirs.signals[name]
+        signal.kind = signal.kind or mine.signals[name].kind
         for value in values:
             see(signal, rule, value)
             if learned(signal, rule, now):
@@ -536,7 +557,7 @@ def _summary_of(signal: Signal) -> Summary:
 
 def forgotten(record: Record, by: str, now: float) -> Record:
     """The record as it begins anew: all that was learned is forgotten, the changes are not."""
-    fresh = Record(record.step, record.version, record.then, record.generation + 1, record.changed)
+    fresh = Record(record.step, record.version, record.then, record.test, record.generation + 1, record.changed)
     fresh.signals = {name: Signal(since=now) for name in record.signals}
     fresh.changes = list(record.changes)
     note(fresh, Change(0, now, "", "reset", by=by))

@@ -178,7 +178,7 @@ class Monitor:
         return self._fit(Record(self.step, self.version, self.declared.then))
 
     def _fit(self, record: Record) -> Record:
-        return fitted(record, dict.fromkeys((one.name for one in self.watched), self.rule), self.declared.then)
+        return fitted(record, [one.name for one in self.watched], self.rule, self.declared.then)
 
     # What the ladder asks
 
@@ -208,7 +208,7 @@ class Monitor:
                 continue
             signal, value = self.record.signals[one.name], self._value(one, seen, data)
             known = signal.seen
-            see(signal, self.rule, value)
+            see(signal, self.rule, value, "seconds" if one.read is None and one.name == "latency" else "")
             values = self._seen.setdefault(one.name, [])
             if signal.seen == known:
                 continue
@@ -270,25 +270,25 @@ class Monitor:
         run, flow, step = self._where
         recent = found.values if found is not None else []
         said = f"{name} {what}" if found is None else f"{name} {what}: {in_figures(found, signal.p)}"
-        change = Change(0, now, name, what, said, run=run, step=step)
+        change = Change(0, now, name, what, said, run=run, flow=flow, step=step)
         if found is not None:
             change.statistic, change.threshold, change.p = found.statistic, found.threshold, signal.p
         change.reference, change.recent = summary(signal.reference, signal.kind), summary(recent, signal.kind)
         note(self.record, change)
         self._news.append(change)
-        if what == "drifted":
-            log.warning(
-                "step %r has drifted: %s. Reference: %s; recent: %s. %s",
-                self.step, said, _words(change.reference), _words(change.recent),
-                "Its fallbacks take over" if self.declared.then == "fallback" else "It is called as before",
-            )  # fmt: skip
-        elif what == "recovered":
-            log.warning("step %r has recovered: %s fits its reference again", self.step, name)
         self._spawn(self.share())
-        self.engine.announce(
-            "drift", run, flow, step=step, of=self.step, version=self.version, signal=name, state=signal.state,
-            change=change,
-        )  # fmt: skip
+
+    def _tell(self, change: Change) -> None:
+        """It is recorded."""
+        if change.what == "drifted":
+            rest = "its fallbacks take over" if self.declared.then == "fallback" else "it is called as before"
+            windows = _words(change.reference), _words(change.recent)
+            log.warning("step %r: %s. Reference: %s; now: %s; %s", self.step, change.said, *windows, rest)
+        elif change.what == "recovered":
+            log.warning("step %r: %s", self.step, change.said)
+        if self.engine.watchers:
+            more = {"of": self.step, "version": self.version, "signal": change.signal, "then": self.declared.then}
+            self.engine.announce("drift", change.run, change.flow, step=change.step, change=change, **more)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self.engine.context.copy().run(self.engine.spawn, work)  # not in the context of the step that was seen
@@ -332,6 +332,8 @@ class Monitor:
         finally:
             if kept:
                 self._base = cell
+                for change in news:
+                    self._tell(change)
             else:
                 self._seen = {name: [*seen.get(name, ()), *self._seen.get(name, ())] for name in {**seen, **self._seen}}
                 self._news = [*news, *self._news]
