@@ -12,7 +12,6 @@ from segue.errors import DeclarationError
 OWN = ("confidence", "pass_rate", "schema", "latency")
 """Signals that every step has. Other names are paths into the output."""
 
-_RATES = ("pass_rate", "schema")
 _TESTS = ("adwin", "page_hinkley", "ks", "psi")
 _MOST = 1000
 
@@ -46,8 +45,8 @@ class Drift:
             into the output, as in ``"speed.mean"`` (``".latency"`` for a field of such a name); or a function of the
             output that gives a number, text or truth.
         by: the test: ``"ks"`` (Kolmogorov and Smirnov: any change of how numbers are distributed), ``"psi"``
-            (population stability index, for categories), ``"adwin"`` (for rates) or ``"page_hinkley"`` (a change of
-            the mean, soonest). By default ks for numbers, psi for text, adwin for rates.
+            (population stability index: for categories and rates), ``"page_hinkley"`` (a change of the mean, soonest)
+            or ``"adwin"`` (the same, with a proven bound for false alarms). By default ks for numbers, else psi.
         then: ``"alert"`` records it, logs it and tells it; ``"fallback"`` also leaves the step alone: calls go straight
             to its fallbacks, until it has recovered.
         reference: so many values are learned.
@@ -57,7 +56,7 @@ class Drift:
             numbers in ranks (0.1); of page_hinkley what adds up beyond half a standard deviation, in these (12).
         alpha: the chance that one look at unchanged values calls them changed. page_hinkley has none.
         probe: while it has drifted, every such call still calls the step. Its result is looked at, and not used.
-        recover: so many results after the drift must fit the reference again.
+        recover: so many results after the drift must fit the reference again; 20, or the window if that is less.
 
     >>> Drift(on="confidence", then="fallback").on
     ('confidence',)
@@ -84,7 +83,7 @@ class Drift:
         threshold: float | None = None,
         alpha: float | None = None,
         probe: int = 10,
-        recover: int = 20,
+        recover: int | None = None,
     ) -> None:
         several = cast("tuple[Any, ...]", on) if isinstance(on, tuple) else (on,)
         if by is not None and by not in _TESTS:
@@ -94,6 +93,7 @@ class Drift:
         _count("reference", reference, 20, _MOST)
         _count("window", window, 10, reference)
         _count("probe", probe, 1, 1_000_000)
+        recover = min(20, window) if recover is None else recover
         _count("recover", recover, 5, window)
         _measure("threshold", threshold, 1e9)
         _measure("alpha", alpha, 0.5)
@@ -115,7 +115,7 @@ class Drift:
         Raises:
             DeclarationError: one is neither a name, a path nor a function, or two have one name.
         """
-        found = tuple(_watched(one, self.by) for one in self.on)
+        found = tuple(_watched(one) for one in self.on)
         names = [one.name for one in found]
         if not names:
             raise DeclarationError("drift: on says what to watch; it is empty")
@@ -126,10 +126,8 @@ class Drift:
         return found
 
 
-def _watched(on: Any, by: Test | None) -> Watched:
+def _watched(on: Any) -> Watched:
     if isinstance(on, str):
-        if by == "psi" and on in _RATES:
-            raise DeclarationError(f"drift: {on!r} is a rate, for adwin, page_hinkley or ks; psi is for categories")
         if on in OWN:
             return Watched(on)
         path = on.removeprefix(".")

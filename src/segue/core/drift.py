@@ -22,7 +22,7 @@ OTHER = "other"
 MOST_CATEGORIES = 50
 LONGEST_CATEGORY = 32
 OF_NOTE = 1.5
-"""Times that come in bursts, as latencies do, are no sample of one distribution: their median must change by so much."""
+"""Times come in bursts, and are no samples of one distribution: their median must change by so much, too."""
 CHANGES_KEPT = 50
 BINS = 5
 """Of a number, for the population stability index: equal shares of the reference."""
@@ -86,10 +86,12 @@ def ks(reference: Sequence[float], recent: Sequence[float]) -> float:
     0.5
     """
     ordered, n, m = sorted(recent), len(reference), len(recent)
-    most = 0.0
-    for place, value in enumerate(ordered):
-        most = max(most, abs(bisect_left(reference, value) / n - bisect_left(ordered, value) / m))
-        most = max(most, abs(bisect_right(reference, value) / n - bisect_right(ordered, value, place) / m))
+    most, place = 0.0, 0
+    while place < m:
+        value = ordered[place]
+        most = max(most, abs(bisect_left(reference, value) / n - place / m))
+        place = bisect_right(ordered, value, place)
+        most = max(most, abs(bisect_right(reference, value) / n - place / m))
     return most
 
 
@@ -229,7 +231,7 @@ class Usual(NamedTuple):
 
 USUAL: dict[Test, Usual] = {
     "ks": Usual(0.35, 0.0005),
-    "psi": Usual(0.25, 0.0002),
+    "psi": Usual(0.25, 0.0005),
     "adwin": Usual(0.1, 0.01),
     "page_hinkley": Usual(12.0, 0.0),
 }
@@ -349,7 +351,7 @@ def test_for(declared: Test | None, kind: Kind) -> Test:
     """The test for such values: as declared, else what suits them."""
     if declared is not None:
         return declared
-    return "psi" if kind == "category" else "adwin" if kind == "rate" else "ks"
+    return "psi" if kind in ("category", "rate") else "ks"
 
 
 def learned(signal: Signal, rule: Rule, now: float) -> bool:

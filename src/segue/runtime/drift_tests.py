@@ -60,7 +60,7 @@ def _by_chance(found: Look, p: float) -> Verdict:
 
 
 def _ks(reference: list[float], recent: list[float]) -> float:
-    return float(load("ks").ks_2samp(reference, recent).pvalue)
+    return float(load("ks").ks_2samp(reference, recent, method="asymp").pvalue)
 
 
 def _psi(signal: Signal, found: Look) -> float:
