@@ -135,8 +135,11 @@ def test_text_is_nothing_to_a_test_of_numbers(test: Test) -> None:
 # Measures
 
 
+samples = st.lists(st.floats(-1e6, 1e6), min_size=5, max_size=60)
+
+
 @settings(deadline=None)  # the first one imports it
-@given(numbers, numbers)
+@given(samples, samples)
 def test_the_distance_of_two_samples_is_what_scipy_says(one: list[float], two: list[float]) -> None:
     from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
