@@ -94,6 +94,28 @@ def delay(test: Test, stream: Stream, seed: int, most: int = 1000) -> int | None
     return None
 
 
+def recovery(test: Test, stream: Stream, seed: int, *, back: bool, most: int = 1000) -> int | None:
+    """Probes after a drift, until the step is used again; None if it is not, among so many.
+
+    Args:
+        back: it is as it was before; else it stays as it has become.
+    """
+    assert stream.after is not None
+    chance, watch = random.Random(seed), Watch(Drift("x", by=test).rule())
+    for _ in range(500):
+        watch.drifts(stream.before(chance))
+    for _ in range(2000):
+        if watch.drifts(stream.after(chance)):
+            break
+    for _ in range(30):  # it takes a while to be mended
+        watch.drifts(stream.after(chance))
+    for probe in range(1, most + 1):
+        watch.drifts(stream.before(chance) if back else stream.after(chance))
+        if watch.signal.state == "steady":
+            return probe
+    return None
+
+
 def cost(test: Test | None, draw: Draw, events: int = 5_000) -> float:
     """Seconds that one value takes, looks included, while nothing drifts."""
     best = float("inf")
@@ -135,13 +157,26 @@ def _delays(seeds: int) -> None:
         _row([name, *cells])
 
 
+def _recoveries(seeds: int) -> None:
+    _row(["after a shift of", "it is as it was: used again after", "it stays changed: used again"])
+    _row(["---"] * 3)
+    for name, stream in SHIFTED.items():
+        test: Test = "ks" if name in NUMBERS else "psi"
+        back = sorted(recovery(test, stream, seed, back=True) or 1000 for seed in range(seeds))
+        stays = [recovery(test, stream, seed, back=False) for seed in range(seeds)]
+        again = sum(one is not None for one in stays)
+        _row([name, f"{median(back):.0f} probes, at most {back[-1]}", f"{again} of {seeds}, within 1,000 probes"])
+
+
 def main() -> None:
-    """Print both tables, and what watching costs."""
+    """Print the tables, and what watching costs."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     print(f"False alarms in 10,000 events, the mean of {seeds} streams:\n")
     _alarms(seeds)
     print(f"\nEvents from the shift until it is noticed, the median of {seeds} streams:\n")
     _delays(seeds)
+    print("\nProbes until a step that has drifted is used again:\n")
+    _recoveries(seeds)
     print()
     tests: tuple[Test, ...] = ("ks", "page_hinkley")
     for test in tests:

@@ -214,9 +214,9 @@ def test_a_model_that_comes_back_is_used_again(env: Env) -> None:
     model.mean = 60.0
     assert "fallback" in env.run(look, 100).result
     model.mean = 50.0
-    sources = env.run(look, 500).result
+    sources = env.run(look, 1000).result
     back = sources.index("model")
-    assert back <= 400, "twenty probes, of every tenth call, and some more looks"
+    assert back <= 700, "thirty probes, of every tenth call, and some more looks"
     assert set(sources[back:]) == {"model"}
 
 

@@ -56,7 +56,7 @@ class Drift:
             numbers in ranks (0.1); of page_hinkley what adds up beyond half a standard deviation, in these (12).
         alpha: the chance that one look at unchanged values calls them changed. page_hinkley has none.
         probe: while it has drifted, every such call still calls the step. Its result is looked at, and not used.
-        recover: so many results after the drift must fit the reference again; 20, or the window if that is less.
+        recover: so many results after the drift must fit the reference again; 30, or the window if that is less.
 
     >>> Drift(on="confidence", then="fallback").on
     ('confidence',)
@@ -93,7 +93,7 @@ class Drift:
         _count("reference", reference, 20, _MOST)
         _count("window", window, 10, reference)
         _count("probe", probe, 1, 1_000_000)
-        recover = min(20, window) if recover is None else recover
+        recover = min(30, window) if recover is None else recover
         _count("recover", recover, 5, window)
         _measure("threshold", threshold, 1e9)
         _measure("alpha", alpha, 0.5)

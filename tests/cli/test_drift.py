@@ -77,7 +77,7 @@ def test_each_signal_has_its_state_its_figures_and_bars(roads: Project) -> None:
     lines = done.out.splitlines()
     speed = next(line for line in lines if line.strip().startswith("speed"))
     assert re.search(r"speed +drifted .* KS 0\.\d+ of 0\.35, p=\S+ +[▁▂▃▄▅▆▇█]{16}\|[▁▂▃▄▅▆▇█]+$", speed), speed
-    assert re.search(r"was (49|50)\S* \(sd [45]\S*\), now 5\d\.\d+ \(sd ", done.out)
+    assert re.search(r"was (49|50)\S* \(sd [45]\S*\), now 6\d\S* \(sd ", done.out)
     assert "its fallbacks serve" in done.out
     assert re.search(r"schema +steady .* PSI 0 of 0\.25", done.out)
     assert re.search(r"feature +steady .* PSI 0\.\d+ of 0\.25", done.out)

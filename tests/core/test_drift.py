@@ -234,9 +234,19 @@ def test_what_fits_again_after_a_drift_ends_it_and_only_new_values_are_asked() -
     see(signal, RULE, 1.0)
     assert due(signal, RULE)
     assert look(signal, RULE).values == [1.0] * 5
-    assert after(signal, look(signal, RULE), drifted=True, fits=False, p=0.01, now=6.0) is None
-    assert after(signal, look(signal, RULE), drifted=False, fits=True, p=0.9, now=7.0) == "steady"
+    says = [True, False, True, True]
+    states = [after(signal, look(signal, RULE), drifted=False, fits=one, p=0.5, now=7.0) for one in says]
+    assert states == [None, None, None, "steady"]
     assert (signal.recent, signal.since) == ([], 7.0)
+
+
+def test_a_recovery_is_asked_of_a_test_that_says_how_likely_it_is() -> None:
+    signal = steady([float(n) for n in range(20)], rule("page_hinkley"))
+    for n in range(10):
+        see(signal, rule("page_hinkley"), float(n))
+    assert look(signal, rule("page_hinkley")).test == "page_hinkley"
+    drifted(signal)
+    assert look(signal, rule("page_hinkley")).test == "ks"
 
 
 @pytest.mark.parametrize(("now", "large"), [(1.0, False), (1.4, False), (1.6, True), (0.8, False), (0.5, True)])
@@ -325,7 +335,7 @@ def test_what_is_kept_is_fitted_to_what_is_declared_now() -> None:
     assert list(found.signals) == ["speed", "area", "new"]
     assert len(found.signals["speed"].reference) == 15
     assert found.signals["area"] == Signal(), "categories are nothing to ks"
-    assert (found.then, found.test) == ("alert", "ks")
+    assert found.then == "alert"
 
 
 def test_a_summary_says_the_mean_or_the_shares() -> None:

@@ -5,7 +5,7 @@ Seeded: the same streams each time.
 
 import pytest
 
-from benchmarks.drift import SHIFTED, STEADY, TESTS, delay, false_alarms, suits
+from benchmarks.drift import SHIFTED, STEADY, TESTS, delay, false_alarms, recovery, suits
 from segue.core.drift import Test
 
 SOON: dict[str, dict[Test, tuple[int, int]]] = {
@@ -33,3 +33,9 @@ def test_a_drift_is_noticed_soon(name: str, test: Test) -> None:
 
 def test_a_drift_by_two_deviations_is_noticed_within_the_window_by_default() -> None:
     assert all((delay("ks", SHIFTED["mean by 2 sd"], seed) or 1000) <= 50 for seed in range(20))
+
+
+@pytest.mark.parametrize(("name", "test"), [("mean by 2 sd", "ks"), ("a rate from 95 to 40 %", "psi")])
+def test_what_is_as_it_was_is_used_again_and_what_stays_changed_is_not(name: str, test: Test) -> None:
+    assert all((recovery(test, SHIFTED[name], seed, back=True) or 1000) <= 120 for seed in range(100, 108))
+    assert [recovery(test, SHIFTED[name], seed, back=False, most=500) for seed in range(100, 103)] == [None] * 3

@@ -218,7 +218,7 @@ class Rule(NamedTuple):
 
     @property
     def every(self) -> int:
-        """Values between two looks."""
+        """Values between two looks, while nothing has drifted."""
         return max(1, self.window // 5)
 
 
@@ -236,7 +236,7 @@ USUAL: dict[Test, Usual] = {
     "page_hinkley": Usual(12.0, 0.0),
 }
 AGREE = 2
-"""Looks in a row that must find a drift: they share most of their values, but not a single odd run of them."""
+"""Looks in a row that must find a drift, or its end: they share most of their values, but not a single odd run."""
 FITS = 0.2
 """Of what is probed after a drift: fits the reference if that is at least as likely as this, by chance."""
 
@@ -277,11 +277,11 @@ class Signal:
         reference: what was learned, in the order in which it came.
         recent: the newest values, as many as the window.
         since: when it came into its state, seconds since the epoch.
-        agreed: looks in a row that found a drift.
+        agreed: looks in a row that found a drift; while it has drifted, that it fits its reference.
         fresh: values since it came into its state.
         unseen: values since the last look.
         seen, skipped: all values, and those that were of another kind, not finite, or could not be had.
-        statistic, threshold, p: of the last look; ``p`` where the test has one and was asked.
+        test, statistic, threshold, p: of the last look; ``p`` where the test has one and was asked.
         why: it has drifted, in figures.
     """
 
@@ -295,6 +295,7 @@ class Signal:
     unseen: int = 0
     seen: int = 0
     skipped: int = 0
+    test: Test | None = None
     statistic: float | None = None
     threshold: float | None = None
     p: float | None = None
@@ -366,18 +367,24 @@ def learned(signal: Signal, rule: Rule, now: float) -> bool:
 
 def due(signal: Signal, rule: Rule) -> bool:
     """Whether it is time for a look."""
-    if signal.state == "learning" or signal.unseen < rule.every:
-        return False
-    return len(signal.recent) >= rule.window if signal.state == "steady" else signal.fresh >= rule.recover
+    if signal.state == "steady":
+        return signal.unseen >= rule.every and len(signal.recent) >= rule.window
+    return signal.state == "drifted" and signal.fresh >= rule.recover and signal.unseen >= max(1, rule.recover // 5)
 
 
 def look(signal: Signal, rule: Rule) -> Look:
-    """Compare the windows: how large is the change?"""
+    """Compare the windows: how large is the change? After a drift: how well do the newest values fit?
+
+    That is asked of the tests that say how likely such values are, whichever has noticed the drift.
+    """
+    if signal.state == "drifted":
+        rule, recent = rule._replace(test=None, threshold=None, alpha=None), signal.recent[-rule.recover :]
+    else:
+        recent = signal.recent
     test = test_for(rule.test, signal.kind)
     usual = USUAL[test]
     least = usual.threshold if rule.threshold is None else rule.threshold
     alpha = usual.alpha if rule.alpha is None else rule.alpha
-    recent = signal.recent if signal.state == "steady" else signal.recent[-signal.fresh :]
     statistic = _statistic(test, signal.kind, signal.reference, recent)
     large = statistic >= least and (signal.kind != "seconds" or _of_note(signal.reference, recent))
     return Look(test, statistic, least, alpha, large, list(recent))
@@ -414,14 +421,17 @@ def after(signal: Signal, found: Look, *, drifted: bool, fits: bool, p: float | 
         drifted: the change is large, and no chance.
         fits: what came after a drift looks like the reference again.
     """
-    signal.unseen, signal.statistic, signal.threshold, signal.p = 0, found.statistic, found.threshold, p
+    signal.unseen, signal.test = 0, found.test
+    signal.statistic, signal.threshold, signal.p = found.statistic, found.threshold, p
     if signal.state == "steady":
         signal.agreed = signal.agreed + 1 if drifted else 0
         if signal.agreed >= AGREE:
             signal.why = in_figures(found, p)
             return _enter(signal, "drifted", now)
-    elif signal.state == "drifted" and fits:
-        return _enter(signal, "steady", now)
+    elif signal.state == "drifted":
+        signal.agreed = signal.agreed + 1 if fits else 0
+        if signal.agreed >= AGREE:
+            return _enter(signal, "steady", now)
     return None
 
 
@@ -478,7 +488,7 @@ class Record:
     """What is known of a step's drift: all that is kept of it.
 
     Attributes:
-        then, test: as they were declared last.
+        then: what is to happen when it drifts, as it was declared last.
         generation: how often a person had it learned anew.
         changes: the last ones, oldest first.
         changed: how many there were.
@@ -487,7 +497,6 @@ class Record:
     step: str
     version: str
     then: str
-    test: Test | None = None
     generation: int = 0
     changed: int = 0
     signals: dict[str, Signal] = field(default_factory=dict[str, Signal])
@@ -512,7 +521,7 @@ def fitted(record: Record, names: Iterable[str], rule: Rule, then: str) -> Recor
     Args:
         record: changed in place.
     """
-    record.then, record.test = then, rule.test
+    record.then = then
     record.signals = {name: record.signals.get(name, Signal()) for name in names}
     for name, signal in record.signals.items():
         if signal.kind == "category" and test_for(rule.test, signal.kind) != "psi":
@@ -559,7 +568,7 @@ def _summary_of(signal: Signal) -> Summary:
 
 def forgotten(record: Record, by: str, now: float) -> Record:
     """The record as it begins anew: all that was learned is forgotten, the changes are not."""
-    fresh = Record(record.step, record.version, record.then, record.test, record.generation + 1, record.changed)
+    fresh = Record(record.step, record.version, record.then, record.generation + 1, record.changed)
     fresh.signals = {name: Signal(since=now) for name in record.signals}
     fresh.changes = list(record.changes)
     note(fresh, Change(0, now, "", "reset", by=by))

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from segue.core.drift import Change, Kind, State, Summary, Test, forgotten, summary, test_for
+from segue.core.drift import Change, Kind, State, Summary, Test, forgotten, summary
 from segue.errors import UsageError
 from segue.runtime.drifting import PREFIX, read_record, write_record
 from segue.stores.base import Cell, Store
@@ -18,8 +18,8 @@ class DriftState:
         then: what was declared to happen when it drifts: ``alert`` or ``fallback``.
         state: ``learning`` until the reference is full.
         since: when it came into that state, seconds since the epoch; 0 while it learns for the first time.
-        test: that compares the windows; None until its first value has shown what kind it is.
-        statistic, threshold, p: of the last look; None before the first one.
+        test, statistic, threshold, p: of the last look; None before the first one. While it has drifted, a look asks
+            how well the newest values fit the reference.
         reference, recent: the two windows, in few words.
         learned: the values of the reference, numbers or texts, in the order in which they came.
         values: the newest values, the last one last.
@@ -70,7 +70,7 @@ async def states(store: Store, step: str | None = None) -> list[DriftState]:
             found.append(
                 DriftState(
                     record.step, record.version, name, record.then, signal.state, signal.since, signal.kind,
-                    test_for(record.test, signal.kind) if signal.kind else record.test,
+                    signal.test,
                     signal.statistic, signal.threshold, signal.p, reference, recent, tuple(signal.reference),
                     tuple(signal.recent), signal.seen, signal.skipped, changes,
                 )

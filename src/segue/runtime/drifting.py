@@ -109,29 +109,29 @@ class Drifts:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._known: dict[str, Monitor] = {}
+        self._of: dict[StepSpec, Monitor] = {}  # the same, found without making a name
         self._loading: dict[str, asyncio.Lock] = {}
         self._next = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._known)
 
-    def of(self, spec: StepSpec) -> "Monitor":
-        """The monitor of a step that ``mind`` was asked about."""
-        return self._known[cell_name(spec)]
-
     async def mind(self, spec: StepSpec) -> "Monitor":
         """The monitor of a step, with what is known of it, before it is called."""
-        name = cell_name(spec)
-        found = self._known.get(name)
+        found = self._of.get(spec.origin)
         if found is None:
-            async with self._loading.setdefault(name, asyncio.Lock()):
-                found = self._known.get(name)
-                if found is None:
-                    found = Monitor(self._engine, spec, name)
-                    await found.load()
-                    self._known[name] = found
+            found = self._of[spec.origin] = await self._load(spec, cell_name(spec))
         if found.waits is not None:
             await found.waits.wait()
+        return found
+
+    async def _load(self, spec: StepSpec, name: str) -> "Monitor":
+        async with self._loading.setdefault(name, asyncio.Lock()):
+            found = self._known.get(name)
+            if found is None:
+                found = Monitor(self._engine, spec, name)
+                await found.load()
+                self._known[name] = found
         return found
 
     async def tick(self, now: float) -> None:
@@ -147,6 +147,7 @@ class Drifts:
         for monitor in self._known.values():
             await monitor.leave()
         self._known.clear()
+        self._of.clear()
 
 
 class Monitor:
@@ -170,7 +171,7 @@ class Monitor:
         self._seen: dict[str, list[Any]] = {}
         self._news: list[Change] = []
         self._calls = 0
-        self._sharing = False
+        self._sharing = self._left = False
         self._trouble = ""
         self._where = ("", "", "")  # run, flow and step that were seen last
 
@@ -201,6 +202,8 @@ class Monitor:
         Args:
             data: the result, encoded, for signals whose functions might change what they see.
         """
+        if self._left:
+            return
         self._where = (run, flow, step)
         now = self.engine.clock()
         for one in self.watched:
@@ -360,8 +363,8 @@ class Monitor:
         self.record, self._news = joined(theirs, self.record, self._seen, self._news, self.rule, now)
 
     async def leave(self) -> None:
-        """Write what is left, if the store takes it."""
-        self._sharing = False
+        """Write what is left, if the store takes it, and see nothing more."""
+        self._left, self._sharing = True, False
         if self._seen or self._news:
             await self.share()
 
