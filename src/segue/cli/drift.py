@@ -30,7 +30,8 @@ def drift(
 ) -> int | None:
     """Show each step that is watched, @step(drift=…): what of it, how it stands, and since when.
 
-    The bars are values of the reference, then the newest ones. Of one STEP the last changes are shown, too.
+    The figures are those of the last look: how large the change is, of how large it must be. The bars are values of the
+    reference, then the newest ones. Of one STEP the last changes are shown, too.
 
     segue drift reset STEP forgets what was learned: the next values are the new reference.
     """

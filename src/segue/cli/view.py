@@ -138,9 +138,6 @@ class LineView:
     def _on_reminded(self, told: Told, *, step: str, text: str, assignee: str | None, question: str, **_: Any) -> str:
         return f"{told.flow}  {step}  still asks {assignee or 'a person'}: {text}  (segue inbox answer {question})"
 
-    def _on_drift(self, told: Told, *, of: str, change: Any, **_: Any) -> str:
-        return f"{told.flow}  {of}  {change.said}"
-
     def _on_park(self, told: Told, *, reason: str, due: float | None, **_: Any) -> str:
         until = f", until {clock(due)}" if due is not None and "to answer question" not in reason else ""
         return f"{told.flow}  run {told.run} {reason}{until}"

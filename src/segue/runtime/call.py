@@ -72,7 +72,7 @@ class Call:
         refusal: the failure for which a person is asked.
         edited: a person has given it other arguments than the flow.
         misfit: why those do not fit, if they do not.
-        monitor: of the drift of what is called now, if it is watched.
+        monitor: of the drift of what is called now, if it is watched; asked at ``minded``, seconds since the epoch.
         probing: why what this attempt gives is only looked at, and not used.
     """
 
@@ -93,6 +93,7 @@ class Call:
         "lead",
         "let_in",
         "live",
+        "minded",
         "misfit",
         "monitor",
         "note",
@@ -128,7 +129,7 @@ class Call:
         if place.deadline is not None and run.past.pauses:
             self.deadline = place.deadline + run.past.pause(place.since)
         self.attempt = self.live = self.rung = self.tries = 0
-        self.began = self.started = self.let_in = self.rung_began = 0.0  # seconds since the epoch
+        self.began = self.started = self.let_in = self.rung_began = self.minded = 0.0  # seconds since the epoch
         self.task: asyncio.Task[None] | None = None
         self.handle: asyncio.TimerHandle | None = None
         self.stopping: str | None = None  # why the body is being cancelled: "cancelled" or "timeout"
@@ -422,8 +423,8 @@ class Call:
 
     async def _mind_drift(self, spec: StepSpec) -> None:
         """Raise if the step is to be left alone, since its results have drifted."""
-        self.monitor = await self.run.engine.drifts.mind(spec)
-        self.probing = None
+        self.monitor, self.probing = await self.run.engine.drifts.mind(spec), None
+        self.minded = self.run.engine.clock()  # what that took is not the step's time
         if (refusal := self.monitor.refusal()) is not None and self.rung + 1 < len(self.spec.rungs):
             drifted, probe = refusal
             if not probe:
@@ -447,7 +448,7 @@ class Call:
         return good
 
     def _took(self) -> float:
-        return self.run.engine.clock() - max(self.let_in, self.started)
+        return self.run.engine.clock() - max(self.let_in, self.minded)
 
     def _see(self, seen: Seen, data: bytes | None = None) -> None:
         if self.monitor is not None:
