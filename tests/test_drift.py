@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import random
+import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any, TypedDict, cast
 
 import pytest
 
-from segue import DeclarationError, Drift, Drifted, Engine, Retry, StepFailed, cached, confident, flow, step
+from segue import DeclarationError, Drift, Drifted, Engine, Retry, StepFailed, StoreFull, cached, confident, flow, step
 from segue.observe.drift import DriftState, reset, states
 from segue.runtime.engine import Told
 from segue.stores.base import Cell
+from segue.stores.sqlite import SqliteStore
 from segue.testing import Env
 
 NOTICED = 60
@@ -157,6 +159,17 @@ def test_a_path_goes_into_typed_dicts_and_stops_at_open_types() -> None:
         step(name="boxed", drift=Drift("length"))(boxed)
     step(name="boxed", drift=Drift("size"))(boxed)
     step(name="opened", drift=Drift("anything.at.all"))(opened)
+
+
+@pytest.mark.parametrize(("by", "library"), [("ks", "scipy"), ("adwin", "river")])
+def test_a_library_that_is_not_there_is_missed_at_once(monkeypatch: pytest.MonkeyPatch, by: Any, library: str) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+
+    async def unwatched(n: int) -> Reading:
+        return model()
+
+    with pytest.raises(DeclarationError, match=f"drift= needs {library}, which is not installed: pip install"):
+        step(name="unwatched", drift=Drift("speed", by=by))(unwatched)
 
 
 def test_a_variant_without_fallbacks_cannot_fall_back() -> None:
@@ -512,6 +525,38 @@ def test_watchers_are_told_and_the_log_has_the_figures(caplog: pytest.LogCapture
     [line] = [line for line in caplog.messages if "drifted" in line]
     assert "step 'watched': speed drifted: Page-Hinkley" in line
     assert "it is called as before" in line
+
+
+class Full(SqliteStore):
+    """A disk that takes nothing more for a while."""
+
+    full = False
+
+    async def keep(self, cell: Cell, was: Cell | None) -> bool:
+        if self.full:
+            raise StoreFull("no room")
+        return await super().keep(cell, was)
+
+
+def test_a_drift_that_cannot_be_recorded_holds_nevertheless_and_is_told_once_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[str] = []
+
+    async def main() -> None:
+        store = Full(None)
+        async with Engine(store) as engine:
+            engine.watchers.append(lambda one: told.append(one.data["change"].what) if one.what == "drift" else None)
+            await call(300)
+            await settled(engine, lambda found: {one.state for one in found} == {"steady"})
+            store.full, model.mean = True, 60.0
+            assert (await call(100))[-1] == "fallback"
+            assert "drifted" not in told
+            store.full = False
+            await settled(engine, lambda found: drifted(found) == ["speed"] and told[-1] == "drifted")
+
+    asyncio.run(main())
+    assert "cannot be recorded yet: no room" in caplog.text
 
 
 def test_an_alert_changes_nothing_of_the_calls(env: Env) -> None:

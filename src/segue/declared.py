@@ -144,6 +144,8 @@ def _watch(spec: StepSpec, drift: Drift) -> None:
         raise DeclarationError(f"{what}: drift then='fallback' needs fallbacks to go to: fallback=, or degraded=")
     if drift.then == "fallback" and spec.undo is not None:
         raise DeclarationError(f"{what}: drift then='fallback' calls it now and then only to look; it has undo=")
+    if lacking := drift.lacking():
+        raise DeclarationError(f"{what}: drift= needs {lacking}, which is not installed: pip install 'segue[drift]'")
     try:
         kind: Any = hints_of(spec.fn, what).get("return", Any)
     except (DeclarationError, ValueError):  # an annotation names what is defined further down

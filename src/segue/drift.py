@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, cast
 
 from segue.checks import read
@@ -108,6 +109,11 @@ class Drift:
     def rule(self) -> Rule:
         """How each signal is watched."""
         return Rule(self.by, self.reference, self.window, self.threshold, self.alpha, self.recover)
+
+    def lacking(self) -> str:
+        """A library that its test needs and that is not installed; nothing if there is none."""
+        needed = ("scipy", "river") if self.by in ("adwin", "page_hinkley") else ("scipy",)
+        return next((name for name in needed if find_spec(name) is None), "")
 
     def signals(self) -> tuple[Watched, ...]:
         """Its signals, compiled.
