@@ -82,11 +82,15 @@ def false_alarms(test: Test, stream: Stream, seed: int, events: int = 10_000) ->
     return alarms
 
 
-def delay(test: Test, stream: Stream, seed: int, most: int = 1000) -> int | None:
-    """Events after the shift at which it was noticed; None if it was not."""
+def delay(test: Test, stream: Stream, seed: int, most: int = 1000, **declared: Any) -> int | None:
+    """Events after the shift at which it was noticed; None if it was not.
+
+    Args:
+        declared: what ``Drift`` takes, if it is not as usual.
+    """
     assert stream.after is not None
-    chance, watch = random.Random(seed), Watch(Drift("x", by=test).rule())
-    for _ in range(500 + seed % 10):
+    chance, watch = random.Random(seed), Watch(Drift("x", by=test, **declared).rule())
+    for _ in range(watch.rule.reference + watch.rule.window + 250 + seed % 10):
         watch.drifts(stream.before(chance))
     for event in range(1, most + 1):
         if watch.drifts(stream.after(chance)):
