@@ -41,6 +41,8 @@ SHIFTED: dict[str, Stream] = {
     "a rate from 95 to 70 %": Stream(lambda r: r.random() < 0.95, lambda r: r.random() < 0.7),
     "a rate from 95 to 40 %": Stream(lambda r: r.random() < 0.95, lambda r: r.random() < 0.4),
 }
+HALF: Stream = Stream(lambda r: r.gauss(0, 1), lambda r: r.gauss(0.5, 1))
+LARGER: dict[str, Any] = {"window": 200, "reference": 500, "threshold": 0.15}
 NUMBERS = ("normal", "skewed (log-normal)", "confidence (beta 8, 2)", "mean by 1 sd", "mean by 2 sd")
 CATEGORIES = ("categories 60, 20, 10, 10 %", "a category from 10 to 40 %")
 TESTS: tuple[Test, ...] = ("ks", "page_hinkley", "adwin", "psi")
@@ -179,6 +181,8 @@ def main() -> None:
     _alarms(seeds)
     print(f"\nEvents from the shift until it is noticed, the median of {seeds} streams:\n")
     _delays(seeds)
+    half = sorted(delay("ks", HALF, seed, **LARGER) or 1000 for seed in range(seeds))
+    print(f"\nA mean by half an sd, ks with {LARGER}: {median(half):.0f}, at most {half[-1]}")
     print("\nProbes until a step that has drifted is used again:\n")
     _recoveries(seeds)
     print()

@@ -5,7 +5,7 @@ Seeded: the same streams each time.
 
 import pytest
 
-from benchmarks.drift import SHIFTED, STEADY, TESTS, Stream, delay, false_alarms, recovery, suits
+from benchmarks.drift import HALF, LARGER, SHIFTED, STEADY, TESTS, delay, false_alarms, recovery, suits
 from segue.core.drift import Test
 
 SOON: dict[str, dict[Test, tuple[int, int]]] = {
@@ -32,9 +32,7 @@ def test_a_drift_is_noticed_soon(name: str, test: Test) -> None:
 
 
 def test_larger_windows_notice_a_smaller_change() -> None:
-    half = Stream(lambda r: r.gauss(0, 1), lambda r: r.gauss(0.5, 1))
-    windows = {"window": 200, "reference": 500, "threshold": 0.15}
-    assert all((delay("ks", half, seed, **windows) or 1000) <= 400 for seed in range(6))
+    assert all((delay("ks", HALF, seed, **LARGER) or 1000) <= 400 for seed in range(6))
 
 
 def test_a_drift_by_two_deviations_is_noticed_within_the_window_by_default() -> None:

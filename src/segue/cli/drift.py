@@ -9,7 +9,7 @@ import click
 from segue.cli.options import json_output, name_of_user, with_name, with_store
 
 if TYPE_CHECKING:
-    from segue.core.drift import Summary
+    from segue.core.windows import Summary
     from segue.observe.drift import DriftState
 
 STYLES = {"learning": "blue", "steady": "green", "drifted": "bold red"}

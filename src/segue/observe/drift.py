@@ -4,7 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from segue.core.drift import Change, Kind, State, Summary, Test, forgotten, summary
+from segue.core.drift import Change, State, Test, forgotten
+from segue.core.windows import Kind, Summary, summary
 from segue.errors import UsageError
 from segue.runtime.drifting import PREFIX, read_record, write_record
 from segue.stores.base import Cell, Store

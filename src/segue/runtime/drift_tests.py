@@ -4,7 +4,8 @@ import sys
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from segue.core.drift import FITS, SLACK, Look, Signal, Test, ranked, scores, shares
+from segue.core.drift import FITS, Look, Signal, Test
+from segue.core.windows import SLACK, ranked, scores, shares
 
 MODULES: dict[Test, str] = {
     "ks": "scipy.stats",

@@ -26,8 +26,8 @@ from segue.core.drift import (
     look,
     note,
     see,
-    summary,
 )
+from segue.core.windows import summary
 from segue.drift import Drift, Watched
 from segue.errors import CorruptRecord, SegueError, StoreError
 from segue.runtime.drift_tests import Verdict, asks, judged, load, loaded
@@ -240,13 +240,13 @@ class Monitor:
     # Looks
 
     def _look(self, name: str, signal: Signal, now: float) -> None:
-        found = look(signal, self.rule)
-        if asks(signal, found) and not loaded(found.test):
-            if self.waits is None:
-                self.waits = asyncio.Event()
-                self._spawn(self._load(found, self.waits))
-            return
         try:
+            found = look(signal, self.rule)
+            if asks(signal, found) and not loaded(found.test):
+                if self.waits is None:
+                    self.waits = asyncio.Event()
+                    self._spawn(self._load(found, self.waits))
+                return
             verdict: Verdict = judged(signal, found)
         except Exception:  # a library that fails must not fail the step
             log.exception("the drift of step %r cannot be tested", self.step)
@@ -264,8 +264,8 @@ class Monitor:
             for name, signal in self.record.signals.items():
                 if due(signal, self.rule):
                     self._look(name, signal, self.engine.clock())
-        except ImportError as error:
-            log.error("the drift of step %r is not tested: %s. pip install 'segue[drift]'", self.step, error)
+        except Exception:
+            log.exception("the drift of step %r is not tested: no %s", self.step, found.test)
         finally:
             loading.set()
 
