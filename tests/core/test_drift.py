@@ -318,6 +318,28 @@ def test_two_workers_learn_together() -> None:
     assert [change.what for change in news] == ["learned"]
 
 
+@given(
+    st.lists(st.floats(-1e3, 1e3), max_size=60),
+    st.lists(st.floats(-1e3, 1e3), max_size=60),
+    st.booleans(),
+    st.booleans(),
+)
+def test_whoever_noticed_a_drift_it_stays_and_windows_stay_bounded(
+    known: list[float], unknown: list[float], here: bool, there: bool
+) -> None:
+    theirs, mine = record(speed=steady([1.0] * 20)), record(speed=steady([1.0] * 20))
+    for value in known:
+        see(theirs.signals["speed"], RULE, value)
+    if there:
+        note(theirs, drifted(theirs.signals["speed"], 4.0))
+    news = [drifted(mine.signals["speed"])] if here else []
+    joint, told = joined(theirs, mine, {"speed": unknown}, news, RULE, 6.0)
+    assert bool(joint.drifted) == (here or there)
+    assert told == (news if here and not there else [])
+    assert joint.signals["speed"].seen == 20 + len(known) + len(unknown)
+    assert len(joint.signals["speed"].recent) <= RULE.window
+
+
 def test_what_was_seen_before_a_reset_counts_no_more() -> None:
     kept = record(speed=steady([1.0] * 20))
     note(kept, drifted(kept.signals["speed"]))
