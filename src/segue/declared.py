@@ -15,7 +15,7 @@ from segue.runtime.calls import in_thread
 from segue.runtime.controls import declare
 from segue.runtime.resources import Resource, Use
 from segue.runtime.spec import Asking, Form, Keep, Rung, StepSpec
-from segue.values import Unread, hints_of
+from segue.values import Unread
 
 MISSING: Any = inspect.Parameter.empty
 """Nothing was declared; ``None`` is a value like another."""
@@ -146,12 +146,8 @@ def _watch(spec: StepSpec, drift: Drift) -> None:
         raise DeclarationError(f"{what}: drift then='fallback' calls it now and then only to look; it has undo=")
     if lacking := drift.lacking():
         raise DeclarationError(f"{what}: drift= needs {lacking}, which is not installed: pip install 'segue[drift]'")
-    try:
-        kind: Any = hints_of(spec.fn, what).get("return", Any)
-    except (DeclarationError, ValueError):  # an annotation names what is defined further down
-        kind = Any
     for one in drift.signals():
-        if one.path and (problem := misnamed(kind, one.path.split("."))):
+        if one.path and (problem := misnamed(spec, ["return", *one.path.split(".")], ["return"])):
             raise DeclarationError(f"{what}: drift on={one.path!r}: {problem}")
     spec.drift = drift
 

@@ -9,7 +9,7 @@ import msgspec
 
 from segue.errors import DeclarationError
 from segue.runtime.identity import Identity
-from segue.runtime.spec import FlowSpec
+from segue.runtime.spec import FlowSpec, StepSpec
 from segue.values import hints_of
 
 
@@ -27,7 +27,7 @@ def identity(spec: FlowSpec, what: str, of: Any) -> Identity | None:
         return None
     declared, parameters = f"flow {spec.name!r}: {what}", list(spec.inputs.signature.parameters)
     if isinstance(of, str):
-        if problem := _misnamed(spec, of.split("."), parameters):
+        if problem := misnamed(spec, of.split("."), parameters):
             raise DeclarationError(f"{declared}={of!r}: {problem}")
         return Identity(what, of)
     if not callable(of):
@@ -47,20 +47,15 @@ def _taken(of: Callable[..., Any], declared: str, parameters: list[str]) -> tupl
     return tuple(p.name for p in theirs if p.name in parameters)
 
 
-def _misnamed(spec: FlowSpec, path: list[str], parameters: list[str]) -> str:
-    """What is wrong with a path, as far as the annotations tell."""
+def misnamed(spec: FlowSpec | StepSpec, path: list[str], parameters: list[str]) -> str:
+    """What is wrong with a path over these parameters, or what is ``"return"``ed, as far as the annotations tell."""
     if path[0] not in parameters:
         return f"{path[0]!r} is none of its parameters ({', '.join(parameters) or 'it has none'})"
     try:
         kind: Any = hints_of(spec.fn, spec.name).get(path[0], Any)
     except (DeclarationError, ValueError):  # an annotation, or the body, names what is defined further down
         return ""
-    return misnamed(kind, path[1:])
-
-
-def misnamed(kind: Any, path: list[str]) -> str:
-    """What is wrong with a path into a type, as far as that tells."""
-    for name in path:
+    for name in path[1:]:
         fields = _fields(kind)
         if fields is None:
             return ""
