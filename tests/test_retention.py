@@ -244,6 +244,13 @@ def test_kept_values_go_when_they_are_asked_for(shelf: Shelf) -> None:
     assert shelf.ids("cells", "name") == {"young"}
 
 
+def test_what_is_known_of_a_drift_stays_however_old_it_is(shelf: Shelf) -> None:
+    for name in ("drift", "drift/app.congestion/1", "drift0", "kept/app.congestion/1/x"):
+        shelf.value(name, b"\x01")
+    assert shelf.prune(Order(BEFORE, values=True)).values == 3
+    assert shelf.ids("cells", "name") == {"drift/app.congestion/1"}
+
+
 def test_a_dry_prune_says_the_same_and_deletes_nothing(shelf: Shelf) -> None:
     digest = shelf.put(b"a" * 1000)
     shelf.run("a", result=marker(digest))

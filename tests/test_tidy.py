@@ -44,10 +44,10 @@ def within(name: str, rooms: tuple[str, ...]) -> bool:
 
 
 PURE = ("segue.core", "segue.policies", "segue.limits", "segue.errors", "segue.types")
-VALUES = ("segue.values", "segue.outcomes", "segue.checks", "segue.model_text", "segue.schemas")
+VALUES = ("segue.values", "segue.outcomes", "segue.checks", "segue.model_text", "segue.schemas", "segue.drift")
 OUTER = (
     "segue.cli", "segue.pipelines", "segue.loading", "segue.inspection", "segue.testing", "segue.models",
-    "segue.comparison", "segue.retention",
+    "segue.comparison", "segue.retention", "segue.observe",
 )  # fmt: skip
 FRONT = (
     "segue.steps", "segue.declared", "segue.gates", "segue.together", "segue.flows", "segue.inside", "segue.files",

@@ -6,6 +6,7 @@ from typing import Any, assert_type
 
 import segue
 from segue import (
+    Drift,
     Engine,
     File,
     Flow,
@@ -34,6 +35,10 @@ def parse(page: bytes) -> list[str]: ...  # type: ignore[empty-body]
 
 @step(retry=Retry(2, on=(OSError, TimeoutError)), timeout=Timeout(attempt="30s", total=timedelta(minutes=2)))
 async def fetch_patiently(url: str, *, depth: int = 1) -> bytes: ...  # type: ignore[empty-body]
+
+
+@step(drift=Drift(("confidence", lambda page: len(page)), by="ks", then="fallback"), fallback=b"")
+async def fetch_watched(url: str) -> bytes: ...  # type: ignore[empty-body]
 
 
 @step(retry=2, timeout="30s", process=True)

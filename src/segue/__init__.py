@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from segue import inbox, repair
     from segue.checks import confident, fresh
     from segue.declared import cached
+    from segue.drift import Drift
     from segue.errors import (
         AlreadyDecided,
         CannotRedrive,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from segue.policies import Duration, Retry, Timeout, transient
     from segue.retention import Retention
     from segue.runtime.controls import BreakerOpen, controls
+    from segue.runtime.drifting import Drifted
     from segue.runtime.engine import Engine
     from segue.runtime.run import Fallback
     from segue.steps import Step, resource, step, use
@@ -73,6 +75,8 @@ __all__ = [
     "DeadlineTooClose",
     "DeclarationError",
     "Divergence",
+    "Drift",
+    "Drifted",
     "Duration",
     "Engine",
     "Failure",
@@ -159,8 +163,10 @@ _ELSEWHERE = {
     "segue.values": ("register_codec",),
     "segue.checks": ("confident", "fresh",),
     "segue.declared": ("cached",),
+    "segue.drift": ("Drift",),
     "segue.limits": ("Breaker", "Hedge", "Rate",),
     "segue.runtime.controls": ("BreakerOpen", "controls",),
+    "segue.runtime.drifting": ("Drifted",),
     "segue.gates": ("gate",),
     "segue.runtime.run": ("Fallback",),
 }  # fmt: skip

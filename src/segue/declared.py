@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, cast
 
 from segue.checks import compiled
+from segue.drift import Drift
 from segue.errors import DeclarationError, Unstorable
+from segue.keys import misnamed
 from segue.limits import Breaker, Hedge, Limits, Rate, as_breaker, as_concurrency, as_hedge, as_rate
 from segue.policies import Duration, Retry, Timeout, as_retry, as_timeout, seconds
 from segue.runtime.calls import in_thread
@@ -57,6 +59,7 @@ class Declaration(NamedTuple):
     shared: str | None = None
     hedge: bool | Duration | Hedge | None = None
     undo: Any = None
+    drift: Drift | None = None
 
 
 def make_spec(name: str, fn: Callable[..., Any], given: Declaration = Declaration()) -> StepSpec:  # noqa: B008 - frozen
@@ -97,7 +100,9 @@ def make_spec(name: str, fn: Callable[..., Any], given: Declaration = Declaratio
     if given.undo is not None:
         spec.undo = _undo(what, given.undo, parameters)
     _make_ladder(spec, given, parameters)
-    spec.plain = not (spec.parse or spec.checks or spec.keep)
+    if given.drift is not None:
+        _watch(spec, given.drift)
+    spec.plain = not (spec.parse or spec.checks or spec.keep or spec.drift)
     return spec
 
 
@@ -129,6 +134,22 @@ def _make_limits(spec: StepSpec, given: Declaration) -> None:
             declare(given.shared, limits)
     elif given.shared is not None:
         raise DeclarationError(f"step {spec.name!r} shares {given.shared!r}, and has no concurrency, rate or breaker")
+
+
+def _watch(spec: StepSpec, drift: Drift) -> None:
+    what = f"step {spec.name!r}"
+    if not isinstance(drift, Drift):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(f"{what}: drift is a Drift(on=…), not {drift!r:.80}")
+    if drift.then == "fallback" and len(spec.rungs) < 2:
+        raise DeclarationError(f"{what}: drift then='fallback' needs fallbacks to go to: fallback=, or degraded=")
+    if drift.then == "fallback" and spec.undo is not None:
+        raise DeclarationError(f"{what}: drift then='fallback' calls it now and then only to look; it has undo=")
+    if lacking := drift.lacking():
+        raise DeclarationError(f"{what}: drift= needs {lacking}, which is not installed: pip install 'segue[drift]'")
+    for one in drift.signals():
+        if one.path and (problem := misnamed(spec, ["return", *one.path.split(".")], ["return"])):
+            raise DeclarationError(f"{what}: drift on={one.path!r}: {problem}")
+    spec.drift = drift
 
 
 def _make_ladder(spec: StepSpec, given: Declaration, parameters: tuple[str, ...]) -> None:

@@ -118,10 +118,23 @@ class CheckFailed(SegueError):
         reason: why it does not pass.
         raw: the value, as text.
         early: it was an input that did not pass, so another try would not help.
+        confidence: what the result says of itself, if it does.
+        value: the result; None for an input.
     """
 
-    def __init__(self, where: str, check: str, reason: str, raw: str = "", *, early: bool = False) -> None:
+    def __init__(
+        self,
+        where: str,
+        check: str,
+        reason: str,
+        raw: str = "",
+        *,
+        early: bool = False,
+        confidence: float | None = None,
+        value: object = None,
+    ) -> None:
         self.check, self.reason, self.raw, self.early = check, reason, raw, early
+        self.confidence, self.value = confidence, value
         super().__init__(f"{where} does not pass {check}: {reason}" + (f". It was {shortened(raw)}" if raw else ""))
 
 

@@ -11,7 +11,7 @@ from segue.errors import DeclarationError
 from segue.policies import Duration, seconds
 from segue.runtime.identity import HIGHEST, Identity
 from segue.runtime.mailbox import ALL, LATEST, Mailbox
-from segue.runtime.spec import FlowSpec
+from segue.runtime.spec import FlowSpec, StepSpec
 from segue.values import hints_of
 
 
@@ -29,7 +29,7 @@ def identity(spec: FlowSpec, what: str, of: Any) -> Identity | None:
         return None
     declared, parameters = f"flow {spec.name!r}: {what}", list(spec.inputs.signature.parameters)
     if isinstance(of, str):
-        if problem := _misnamed(spec, of.split("."), parameters):
+        if problem := misnamed(spec, of.split("."), parameters):
             raise DeclarationError(f"{declared}={of!r}: {problem}")
         return Identity(what, of)
     if not callable(of):
@@ -115,8 +115,8 @@ def _taken(of: Callable[..., Any], declared: str, parameters: list[str]) -> tupl
     return tuple(p.name for p in theirs if p.name in parameters)
 
 
-def _misnamed(spec: FlowSpec, path: list[str], parameters: list[str]) -> str:
-    """What is wrong with a path, as far as the annotations tell."""
+def misnamed(spec: FlowSpec | StepSpec, path: list[str], parameters: list[str]) -> str:
+    """What is wrong with a path over these parameters, or what is ``"return"``ed, as far as the annotations tell."""
     if path[0] not in parameters:
         return f"{path[0]!r} is none of its parameters ({', '.join(parameters) or 'it has none'})"
     try:

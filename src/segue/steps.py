@@ -8,6 +8,7 @@ from functools import partial, update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from segue.declared import MISSING, Cached, Declaration, make_spec
+from segue.drift import Drift
 from segue.errors import DeclarationError, UnawaitedCall
 from segue.limits import Breaker, Hedge, Rate
 from segue.naming import check_name
@@ -174,6 +175,7 @@ def step(
     shared: str | None = None,
     hedge: bool | Duration | Hedge | None = None,
     undo: Any = None,
+    drift: Drift | None = None,
     name: str | None = None,
     version: str = "",
     process: bool = False,
@@ -210,6 +212,7 @@ def step(
             the last ones took. The first to succeed wins, the other is cancelled.
         undo: what undoes the step's effect, a step or function: called with the result, then the step's inputs, when
             the run fails or is cancelled afterwards. Effects are undone in reverse order, each with its own retries.
+        drift: what to watch of its results, and what to do when they no longer look as they used to: ``Drift``.
         name: what it is called in records; by default the function's name.
         version: noted with the step, for your own use; kept values are those of the same version.
         process: run the plain function in a process, which a timeout can really end.

@@ -29,6 +29,7 @@ from segue.runtime.calls import UnwantedResult, refuse_unwanted, worth_it
 from segue.runtime.context import HERE, Place
 from segue.runtime.controlled import controlled
 from segue.runtime.controls import BreakerOpen
+from segue.runtime.drifting import Drifted, Monitor, Seen
 from segue.runtime.failures import failure_of, message_of, read_failure, wait_asked
 from segue.runtime.inquiries import Inquiry
 from segue.runtime.judging import Good, judge, refuse_large, refuse_stale
@@ -71,6 +72,8 @@ class Call:
         refusal: the failure for which a person is asked.
         edited: a person has given it other arguments than the flow.
         misfit: why those do not fit, if they do not.
+        monitor: of the drift of what is called now, if it is watched; asked at ``minded``, seconds since the epoch.
+        probing: why what this attempt gives is only looked at, and not used.
     """
 
     __slots__ = (
@@ -90,10 +93,13 @@ class Call:
         "lead",
         "let_in",
         "live",
+        "minded",
         "misfit",
+        "monitor",
         "note",
         "over",
         "place",
+        "probing",
         "recorded",
         "recorded_input",
         "refusal",
@@ -123,7 +129,7 @@ class Call:
         if place.deadline is not None and run.past.pauses:
             self.deadline = place.deadline + run.past.pause(place.since)
         self.attempt = self.live = self.rung = self.tries = 0
-        self.began = self.started = self.let_in = self.rung_began = 0.0  # seconds since the epoch
+        self.began = self.started = self.let_in = self.rung_began = self.minded = 0.0  # seconds since the epoch
         self.task: asyncio.Task[None] | None = None
         self.handle: asyncio.TimerHandle | None = None
         self.stopping: str | None = None  # why the body is being cancelled: "cancelled" or "timeout"
@@ -135,6 +141,8 @@ class Call:
         self.unanswered = 0
         self.refusal: Failure | None = None
         self.misfit: Unstorable | None = None
+        self.monitor: Monitor | None = None
+        self.probing: Drifted | None = None
         self.cause = ""  # how the step itself failed, where a fallback fails too
 
     @property
@@ -290,6 +298,8 @@ class Call:
                 self._refuse_late()
             if spec.early:
                 refuse_stale(spec, self._inputs(), self.started)
+            if spec.drift is not None:
+                await self._mind_drift(spec)
             if self.last is not None and spec.feedback:
                 args, kwargs = spec.inputs.replaced(args, kwargs, feedback=str(self.last))
             if self.run.cautious or spec.undo is not None:
@@ -370,6 +380,8 @@ class Call:
         args, kwargs = spec.inputs.arranged(inputs)
         if spec.early:
             refuse_stale(spec, spec.inputs.named(args, kwargs), self.started)
+        if spec.drift is not None:
+            await self._mind_drift(spec)
         if spec.feedback and self.last is not None:
             args, kwargs = spec.inputs.replaced(args, kwargs, feedback=str(self.last))
         if self.run.cautious or spec.undo is not None:
@@ -398,11 +410,49 @@ class Call:
         return self.spec.inputs.named(self.args, self.kwargs)
 
     def _judged(self, rung: StepSpec | None, value: Any, inputs: dict[str, Any]) -> bytes:
-        good: Good = judge(self.spec, rung, value, inputs)
+        if rung is None or rung.drift is None:
+            good = judge(self.spec, rung, value, inputs)
+        else:
+            good = self._watched(rung, value, inputs)
         self.value = good.value
         if good.confidence is not None or good.lenient:
             self.note = self.note._replace(confidence=good.confidence, lenient=self.note.lenient + good.lenient)
         return good.data
+
+    # Drift
+
+    async def _mind_drift(self, spec: StepSpec) -> None:
+        """Raise if the step is to be left alone, since its results have drifted."""
+        self.monitor, self.probing = await self.run.engine.drifts.mind(spec), None
+        self.minded = self.run.engine.clock()  # what that took is not the step's time
+        if (refusal := self.monitor.refusal()) is not None and self.rung + 1 < len(self.spec.rungs):
+            drifted, probe = refusal
+            if not probe:
+                raise drifted
+            self.probing = drifted
+
+    def _watched(self, rung: StepSpec, value: Any, inputs: dict[str, Any]) -> Good:
+        """Judge a result, and let it be seen what came of that. A probe's is not used, unless it ends the drift."""
+        took = self._took()
+        try:
+            good = judge(self.spec, rung, value, inputs)
+        except CheckFailed as error:
+            self._see(Seen(took, True, False, error.confidence, error.value))
+            raise
+        except InvalidResult:
+            self._see(Seen(took, False))
+            raise
+        self._see(Seen(took, True, True, good.confidence, good.value), good.data)
+        if self.probing is not None and self.monitor is not None and self.monitor.record.drifted:
+            raise self.probing
+        return good
+
+    def _took(self) -> float:
+        return self.run.engine.clock() - max(self.let_in, self.minded)
+
+    def _see(self, seen: Seen, data: bytes | None = None) -> None:
+        if self.monitor is not None:
+            self.monitor.see(seen, data, self.run.id, self.run.spec.name, self.step)
 
     # Kept values
 
@@ -499,6 +549,8 @@ class Call:
             self._after_failure(failure_of(error, note), error)
 
     def _timed_out(self, note: str) -> None:
+        if self.lead.drift is not None:
+            self._see(Seen(self._took()))
         total, attempt = self.spec.timeout.total, self.lead.timeout.attempt
         spent = self.run.engine.clock() - self.began
         if total is not None and (attempt is None or spent >= total - 0.001):
@@ -569,6 +621,8 @@ class Call:
         if isinstance(error, Unstorable | UnawaitedCall | DeadlineTooClose | NothingKept):
             return False
         if isinstance(error, CheckFailed) and error.early:
+            return False
+        if isinstance(error, Drifted):
             return False
         if isinstance(error, BreakerOpen) and self.rung + 1 < len(self.spec.rungs):
             return False  # straight to the fallback

@@ -20,6 +20,7 @@ from segue.runtime import crashpoints
 from segue.runtime.children import Children
 from segue.runtime.claims import AGAIN_AFTER, Claims
 from segue.runtime.context import HERE
+from segue.runtime.drifting import Drifts
 from segue.runtime.failures import failure_of
 from segue.runtime.identity import About
 from segue.runtime.ids import checked, new_id, worker_id
@@ -114,6 +115,7 @@ class Engine:
         self.shelf = Shelf()
         self.watch = Stopwatch()
         self.claims, self.children = Claims(self), Children(self)
+        self.drifts = Drifts(self)
         self.worker = ""
         self.ambient: asyncio.AbstractEventLoop
         self.context: Context
@@ -196,6 +198,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.journal.drained()
+        await self.drifts.close()
         for run in list(self.runs.values()):
             run.close()
         self.runs.clear()
@@ -609,6 +612,8 @@ class Engine:
                     self.nudge()  # one that is queued may have its place
         if self.execute:
             await self.claims.take(now)
+        if self.drifts:
+            await self.drifts.tick(now)
 
     def _swept(self, lost: list[Lost]) -> None:
         for run in lost:
@@ -647,7 +652,11 @@ class Engine:
 
     def tell(self, what: str, run: Run, **data: Any) -> None:
         """Tell the watchers. Callers check that there are any."""
-        told = Told(what, run.id, run.spec.name, self.clock(), data)
+        self.announce(what, run.id, run.spec.name, **data)
+
+    def announce(self, what: str, id: str, flow: str, /, **data: Any) -> None:
+        """The same, of a run that may have left memory."""
+        told = Told(what, id, flow, self.clock(), data)
         for watcher in list(self.watchers):
             try:
                 watcher(told)

@@ -48,7 +48,7 @@ def judge(declared: StepSpec, rung: StepSpec | None, value: Any, inputs: Mapping
         if isinstance(check.judge, Confident):
             confidence = check.judge.confidence(back)
         if (reason := verdict(check, back, inputs)) is not None:
-            raise CheckFailed(where, check.name, reason, raw_of(raw))
+            raise CheckFailed(where, check.name, reason, raw_of(raw), confidence=confidence, value=back)
     if checks and type(back) not in _BARE:
         back = declared.output.decode(data)  # a check may have changed the one it saw
     return Good(data, back, confidence, lenient)

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from segue.checks import Check
 from segue.core.percentile import Durations
+from segue.drift import Drift
 from segue.errors import UsageError
 from segue.limits import Hedge, Limits
 from segue.outcomes import Source
@@ -116,6 +117,7 @@ class StepSpec:
         undo: what undoes its effect: called with its result, then so many of its inputs.
         reversible: some rung of its ladder has such.
         human: some rung of its ladder is a person.
+        drift: how its results are watched, if they are.
     """
 
     __slots__ = (
@@ -124,6 +126,7 @@ class StepSpec:
         "bounded",
         "checks",
         "direct",
+        "drift",
         "early",
         "feedback",
         "fn",
@@ -186,6 +189,7 @@ class StepSpec:
         self.hedge: Hedge | None = None
         self.undo: tuple[StepSpec, int] | None = None
         self.reversible = self.human = False
+        self.drift: Drift | None = None
         self.latency = Durations()
 
     @property

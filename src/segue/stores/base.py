@@ -544,6 +544,14 @@ class Store(Protocol):
         """What is kept under this name, if anything is."""
         ...
 
+    async def cells(self, prefix: str) -> list[Cell]:
+        """All that is kept under names that begin so, in the order of the names."""
+        ...
+
+    async def keep(self, cell: Cell, was: Cell | None) -> bool:
+        """Keep a value, durably, if what is there is still what was seen there. False: it is not."""
+        ...
+
     async def load(self, run: str) -> tuple[Row, list[Entry]] | None:
         """A run with its journal.
 

@@ -35,6 +35,9 @@ USUAL = STATUSES[:5]
 AT_ONCE = 200
 """Runs in a transaction, at most."""
 
+_A_VALUE = "not (name >= 'drift/' and name < 'drift0')"
+"""What is kept of a step's drift is state, and not a value that grows old."""
+
 HEAVY = (5_000, 8 << 20)
 """Entries, and bytes in them, in a transaction, at most."""
 
@@ -376,7 +379,8 @@ class Pruner(SqliteFile):
     def _values(self, order: Order, dry: bool) -> None:
         last = ""
         while rows := self._rows(
-            "select name, length(body), at from cells where name > ? order by name limit ?", (last, AT_ONCE)
+            f"select name, length(body), at from cells where name > ? and {_A_VALUE} order by name limit ?",
+            (last, AT_ONCE),
         ):
             last = rows[-1][0]
             old = [(name, size) for name, size, at in rows if at < order.before]

@@ -424,6 +424,19 @@ class SqliteStore(SqliteReading, SqlitePost):
     def _alive(db: Database, worker: str) -> bool:
         return any(True for _ in db.execute("select 1 from workers where id = ?", (worker,)))
 
+    async def keep(self, cell: Cell, was: Cell | None) -> bool:
+        return await self._write(self._replace, cell, was)
+
+    def _replace(self, cell: Cell, was: Cell | None) -> bool:
+        with self._transaction() as db:
+            if was is None:
+                new = (*cell, crc32(cell.body))
+                db.execute("insert into cells values(?, ?, ?, ?) on conflict(name) do nothing", new)
+            else:
+                change = "update cells set at = ?, body = ?, checksum = ? where name = ? and at = ? and body = ?"
+                db.execute(change, (cell.at, cell.body, crc32(cell.body), cell.name, was.at, was.body))
+            return db.changes() == 1
+
     async def claim(
         self, worker: str, flows: Collection[str] | None, limit: int, origin: str | None, suspects: bool
     ) -> list[Claimed]:

@@ -49,14 +49,19 @@ class SqliteReading(SqliteFile):
         return await self._read(self._cell, name)
 
     def _cell(self, name: str) -> Cell | None:
-        for *cell, checksum in self.reader.execute(
-            "select name, at, body, checksum from cells where name = ?", (name,)
-        ):
-            found = Cell._make(cell)
-            if crc32(found.body) != checksum:
-                raise CorruptRecord(f"the kept value {name!r} is not what was written")
-            return found
-        return None
+        return next(iter(self._cells("name = ?", (name,))), None)
+
+    async def cells(self, prefix: str) -> list[Cell]:
+        return await self._read(self._cells, "name >= ? and name < ?", (prefix, prefix + "\U0010ffff"))
+
+    def _cells(self, which: str, values: tuple[str, ...]) -> list[Cell]:
+        found: list[Cell] = []
+        query = f"select name, at, body, checksum from cells where {which} order by name"
+        for *cell, checksum in list(self.reader.execute(query, values)):
+            found.append(kept := Cell._make(cell))
+            if crc32(kept.body) != checksum:
+                raise CorruptRecord(f"the kept value {kept.name!r} is not what was written")
+        return found
 
     async def load(self, run: str) -> tuple[Row, list[Entry]] | None:
         return await self._read(self._load, run)

@@ -21,6 +21,7 @@ from segue.stores.base import (
     Amend,
     Asked,
     Batch,
+    Cell,
     Change,
     Mail,
     NewRun,
@@ -581,6 +582,31 @@ class StorePromises(ABC):
             for number, flow in enumerate(("b", "a", "b", "a.c")):
                 await store.create(self.new(str(number), flow=flow))
             assert await store.flows() == ["a", "a.c", "b"]
+
+        self.play(scene)
+
+    def test_what_is_kept_is_replaced_only_by_who_has_seen_it(self) -> None:
+        async def scene(store: Store) -> None:
+            first, second = Cell("a/1", self.clock(), b"first"), Cell("a/1", self.clock(), b"second")
+            assert await store.keep(first, None)
+            assert not await store.keep(second, None), "there is something"
+            assert await store.keep(second, first)
+            assert not await store.keep(first, first), "it is another one now"
+            assert not await store.keep(Cell("a/2", self.clock(), b""), first), "there is nothing"
+            assert await store.cell("a/1") == second
+
+        self.play(scene)
+
+    def test_what_is_kept_is_found_by_the_beginning_of_its_name(self) -> None:
+        async def scene(store: Store) -> None:
+            kept = [
+                Cell(name, self.clock(), name.encode()) for name in ("a", "a/", "a/1", "a/b/\U0001f600", "a0", "b/")
+            ]
+            for cell in reversed(kept):
+                assert await store.keep(cell, None)
+            assert await store.cells("a/") == kept[1:4]
+            assert await store.cells("") == kept
+            assert await store.cells("c") == []
 
         self.play(scene)
 
