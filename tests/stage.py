@@ -54,7 +54,7 @@ class Stage:
                 " ended = null"
                 " where id = 'main'"
             )
-        self.engine._nudge.set()  # pyright: ignore[reportPrivateUsage]
+        self.engine.nudge()
         return await Ticket(self.engine, flow.spec, "main", 0.0).result()
 
     async def journal(self, run: str = "main") -> list[Entry]:

@@ -69,7 +69,7 @@ def test_a_run_that_sleeps_leaves_memory_and_comes_back_when_it_is_due() -> None
             assert [await handle.status() for handle in handles] == ["waiting"] * 20
             assert "sleeps" in str(await handles[0].reason())
             clock.ahead += HOUR - 60
-            engine._nudge.set()  # pyright: ignore[reportPrivateUsage]
+            engine.nudge()
             for _ in range(100):
                 await asyncio.sleep(0)
             assert len(RAN) == 20
@@ -130,7 +130,7 @@ def test_a_clock_that_jumps_back_delays_no_timer_twice_and_loses_none() -> None:
             handle = await sleeper.start("j")
             await until_parked(engine)
             clock.ahead -= HOUR
-            engine._nudge.set()  # pyright: ignore[reportPrivateUsage]
+            engine.nudge()
             for _ in range(50):
                 await asyncio.sleep(0)
             assert await handle.status() == "waiting"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import sys
 import tempfile
@@ -48,7 +49,13 @@ STILL_FULL = 0.02
 """Seconds for which a queue that was full is taken to be so."""
 
 POLL = 0.1
-"""Seconds between looks at what other processes wrote."""
+"""Seconds between looks at what other processes wrote, where nothing tells that they did."""
+
+STIR = 0.002
+"""Seconds between two looks that something told to take: ours are among the writes."""
+
+SETTLED = 0.05
+"""Seconds after the first bytes of a write within which it can be seen: once it is on the disk, and only then."""
 
 SWITCH_INTERVAL = 0.0002
 """Seconds after which a busy thread hands over Python's lock, while an engine is open. The default, ten times as long,
@@ -131,7 +138,10 @@ class Engine:
         self._dirty: dict[Run, None] = {}
         self._ticking = False
         self._open = False
-        self._nudge: asyncio.Event
+        self._nudged = False
+        self._wake: asyncio.Event
+        self._stir: int | None = None  # readable when another process may have written
+        self._stirred_at = float("-inf")
         self._joined: asyncio.Event  # cleared from the loss of the lease until there is another
         self._tasks: set[asyncio.Task[Any]] = set()
         self._switch: float | None = None
@@ -145,7 +155,7 @@ class Engine:
         self.ambient = asyncio.get_running_loop()
         self.context = copy_context()
         self.context.run(HERE.set, None)
-        self._nudge, self._joined = asyncio.Event(), asyncio.Event()
+        self._wake, self._joined = asyncio.Event(), asyncio.Event()
         await self.store.open()
         if isinstance(self.store, SqliteStore) and self.store.path is not None:
             self.artifacts = Artifacts.beside(self.store.path)
@@ -216,6 +226,9 @@ class Engine:
             log.warning("worker %s could not leave, and will lapse: %s", self.worker, error)
         await self.shelf.close()
         await self.store.close()
+        if self._stir is not None:
+            os.close(self._stir)
+            self._stir = None
         self.aside.close()
         if self._temporary is not None:
             self._temporary.cleanup()
@@ -527,12 +540,13 @@ class Engine:
 
     def nudge(self) -> None:
         """Look for work at once."""
-        self._nudge.set()
+        self._nudged = True
+        self._wake.set()
 
     def look_for_mail(self) -> None:
         """Something was sent to a run that may execute here."""
         self._post = True
-        self._nudge.set()
+        self.nudge()
 
     def flush_soon(self) -> None:
         """Tick soon."""
@@ -563,14 +577,15 @@ class Engine:
 
     async def _work(self) -> None:
         claim_at, trouble = 0.0, ""
+        self._stir = self.store.stirred()
         while True:
             worker = self.worker
             try:
                 now = self.clock()
                 changed = await self.store.changed()
-                if changed or now >= claim_at or self._nudge.is_set():
+                if changed or now >= claim_at or self._nudged:
                     self._post = self._post or changed
-                    self._nudge.clear()
+                    self._nudged = False
                     claim_at = now + 1.0
                     await self._look(now)
                 trouble = ""
@@ -582,11 +597,35 @@ class Engine:
                     log.warning("the store cannot be read yet: %s", error)
             except Exception:
                 log.exception("a defect in Segue: the engine could not look for work")
-            try:
-                async with asyncio.timeout(POLL):
-                    await self._nudge.wait()
-            except TimeoutError:
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait until there may be something to look for: at once if we know, soon if others may have written."""
+        loop, stir, began = self.ambient, self._stir, self.ambient.time()
+        if stir is not None and not self._wake.is_set():
+            loop.add_reader(stir, self._stirred, stir)
+        just_stirred = began - self._stirred_at < SETTLED
+        try:
+            async with asyncio.timeout(STIR if just_stirred else POLL):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        finally:
+            if stir is not None:
+                loop.remove_reader(stir)
+        self._wake.clear()
+        if not self._nudged and (early := began + STIR - loop.time()) > 0:  # our own writes stir, too
+            await asyncio.sleep(early)
+
+    def _stirred(self, stir: int) -> None:
+        self.ambient.remove_reader(stir)
+        self._stirred_at = self.ambient.time()
+        try:
+            while os.read(stir, 4096):
                 pass
+        except BlockingIOError:
+            pass
+        self._wake.set()
 
     async def _look(self, now: float) -> None:
         elsewhere = {id: waiting for id, waiting in self._waiting.items() if id not in self.runs}

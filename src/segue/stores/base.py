@@ -580,6 +580,13 @@ class Store(Protocol):
         """Runs that were left by a worker whose process is dead."""
         ...
 
+    def stirred(self) -> int | None:
+        """A file descriptor that is readable once somebody may have written since it was read; it is read until empty.
+
+        The caller closes it. None: there is no such thing here, and whoever wants to know has to look.
+        """
+        ...
+
     async def changed(self) -> bool:
         """Whether anyone else wrote since the last call: cheap enough to ask often."""
         ...

@@ -14,6 +14,7 @@ import apsw
 
 from segue.errors import CorruptRecord, StoreBusy, StoreError, StoreFull
 from segue.runtime.threads import Pool
+from segue.stores.inotify import watch
 
 T = TypeVar("T")
 
@@ -170,6 +171,9 @@ class SqliteFile:
         if self._flock >= 0:
             os.close(self._flock)
             self._flock = -1
+
+    def stirred(self) -> int | None:
+        return None if self.path is None else watch(Path(f"{self.path}-wal"))
 
     # Ways in
 

@@ -221,13 +221,13 @@ class VirtualEngine(Engine):
 
     async def _work(self) -> None:
         while True:
-            self._nudge.clear()
+            self._wake.clear()
             self._post = True
             try:
                 await self._look(self.clock())
             except Exception:
                 log.exception("a defect in Segue: the engine could not look for work")
-            await self._nudge.wait()
+            await self._wake.wait()
 
     def _before_time_passes(self, to: float) -> bool:
         """Let runs leave memory that would have by then, and see to it that somebody wakes them."""
