@@ -7,7 +7,7 @@ from functools import partial, update_wrapper
 from typing import Any, Generic, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
 
 from segue.errors import DeclarationError, SegueError, UsageError
-from segue.keys import identity, mailbox, priority_of
+from segue.keys import Trigger, identity, mailbox, priority_of, triggers
 from segue.naming import check_name
 from segue.outcomes import Outcome
 from segue.policies import Duration, seconds
@@ -324,6 +324,7 @@ def flow(
     debounce_max: Duration | None = None,
     priority: int | str | Callable[..., Any] = 0,
     expire: Duration | None = None,
+    on: Trigger | Sequence[Trigger] = (),
 ) -> _Decorator: ...
 def flow(
     fn: Callable[..., Any] | None = None,
@@ -343,6 +344,7 @@ def flow(
     debounce_max: Duration | None = None,
     priority: int | str | Callable[..., Any] = 0,
     expire: Duration | None = None,
+    on: Trigger | Sequence[Trigger] = (),
 ) -> Any:
     """Make an async function a flow: what its steps return is recorded, so that a run goes on after a crash.
 
@@ -376,6 +378,7 @@ def flow(
         priority: runs of higher priority are claimed first: a number, or where it is found in the parameters, as for
             ``key``. Runs of one key keep their order; one that waits lends its priority to the one before it.
         expire: a run that has not begun so long after it was created never does: it ends as ``expired``.
+        on: what starts runs of it by itself, where ``segue serve`` runs: see ``segue.triggers``.
 
     Raises:
         DeclarationError: the function is not async, its name is taken, or a path is not among its parameters.
@@ -400,6 +403,7 @@ def flow(
         debounce_max=debounce_max,
         priority=priority,
         expire=expire,
+        on=on,
     )
     return declare if fn is None else declare(fn)
 
@@ -421,6 +425,7 @@ def _declare(
     debounce_max: Duration | None,
     priority: Any,
     expire: Duration | None,
+    on: Any,
 ) -> Flow[Any, Any]:
     if isinstance(fn, Flow | Step):
         raise DeclarationError(f"flow {fn.name!r}: it is declared a step or flow already")
@@ -440,6 +445,7 @@ def _declare(
     spec.mailbox = mailbox(spec, coalesce, debounce, debounce_max)
     spec.priority = priority_of(spec, priority)
     spec.expire = None if expire is None else seconds(expire)
+    spec.on = triggers(spec, on)
     add_flow(spec)
     return Flow(spec)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Protocol, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
 
@@ -13,6 +13,33 @@ from segue.runtime.identity import HIGHEST, Identity
 from segue.runtime.mailbox import ALL, LATEST, Mailbox
 from segue.runtime.spec import FlowSpec, StepSpec
 from segue.values import hints_of
+
+
+class Trigger(Protocol):
+    """What starts runs of a flow by itself: a schedule, a webhook, files. Frozen, checked where it is made."""
+
+    def problem(self, spec: FlowSpec) -> str:
+        """Why it cannot start this flow; nothing if it can."""
+        ...
+
+
+def triggers(spec: FlowSpec, on: Any) -> tuple[Trigger, ...]:
+    """What starts runs of a flow.
+
+    Raises:
+        DeclarationError: it is no trigger, or does not fit the flow's parameters.
+    """
+    found: Any = (on,) if callable(getattr(on, "problem", None)) else on
+    if not isinstance(found, list | tuple):
+        raise DeclarationError(
+            f"flow {spec.name!r}: on is a list of triggers, such as [cron('0 3 * * *')], not {on!r:.80}"
+        )
+    for trigger in cast("list[Any]", found):
+        if not callable(getattr(trigger, "problem", None)):
+            raise DeclarationError(f"flow {spec.name!r}: on={trigger!r:.80} is no trigger: see segue.triggers")
+        if said := trigger.problem(spec):
+            raise DeclarationError(f"flow {spec.name!r}: on={trigger!r:.80}: {said}")
+    return tuple(cast("list[Any]", found))
 
 
 def identity(spec: FlowSpec, what: str, of: Any) -> Identity | None:

@@ -224,6 +224,7 @@ class FlowSpec:
         "mailbox",
         "max_queued",
         "name",
+        "on",
         "priority",
         "timeout",
         "version",
@@ -247,6 +248,7 @@ class FlowSpec:
         self.mailbox: Mailbox | None = None
         self.priority: Identity | int = 0
         self.expire: float | None = None
+        self.on: tuple[Any, ...] = ()
         self.inputs = Inputs(fn, f"flow {name!r}")
 
     def about(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> About:
