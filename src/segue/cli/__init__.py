@@ -12,7 +12,7 @@ from segue.cli.text import say, visible
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 MODULES = {
-    **{name: name for name in ("run", "graph", "chaos", "runs", "show", "inbox", "dead", "keys")},
+    **{name: name for name in ("run", "graph", "chaos", "runs", "show", "inbox", "dead", "keys", "alerts")},
     **{name: name for name in ("diff", "replay", "doctor")},
     **dict.fromkeys(("resume", "worker"), "work"),
     **dict.fromkeys(("cancel", "signal", "redrive", "discard", "fork"), "mend"),

@@ -318,6 +318,21 @@ class Busy(NamedTuple):
     held: int
 
 
+class Aged(NamedTuple):
+    """Runs of a flow that nobody has taken up for long.
+
+    Attributes:
+        runs: how many.
+        run: the id of the one that has waited longest.
+        since: since when it could have been taken up.
+    """
+
+    flow: str
+    runs: int
+    run: str
+    since: float
+
+
 class Lost(NamedTuple):
     """A run taken from a dead worker."""
 
@@ -472,6 +487,16 @@ class Store(Protocol):
 
     async def queued(self, flow: str, limit: int) -> int:
         """How many runs of this flow wait for a worker; not counted beyond the limit."""
+        ...
+
+    async def aged(self, before: float, limit: int = 10_000) -> list[Aged]:
+        """Runs that have waited for a worker since before this time, flow by flow, those that wait longest first.
+
+        A run that was woken, or whose turn came after another's, does not count: since when it waits is not known.
+
+        Args:
+            limit: so many runs are looked at, at most.
+        """
         ...
 
     async def cell(self, name: str) -> Cell | None:
