@@ -54,7 +54,7 @@ def line(text: str, longest: int = TITLE) -> str:
     'no way\\x1b[31m'
     """
     text = " ".join(text[: 4 * longest].split())
-    text = "".join(c if c.isprintable() else c.encode("ascii", "backslashreplace").decode() for c in text)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

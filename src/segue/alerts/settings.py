@@ -163,8 +163,7 @@ def _checked_command(given: object) -> tuple[str, ...]:
 
 def _checked_kinds(given: object) -> tuple[str, ...]:
     kinds = cast("list[object]", given) if isinstance(given, list | tuple) else []
-    wrong = [kind for kind in kinds if kind not in KINDS]
-    if wrong or not kinds:
+    if not kinds or not all(isinstance(kind, str) and kind in KINDS for kind in kinds):
         raise DeclarationError(f"on is a list of some of {', '.join(KINDS)}, not {given!r:.100}")
     return tuple(dict.fromkeys(cast("list[str]", kinds)))
 

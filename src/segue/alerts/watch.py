@@ -59,12 +59,16 @@ async def told(store: Store, artifacts: Artifacts, run: str) -> Alert | None:
 
 
 class Watch:
-    """Looks at one store for one engine. What was told is known from the runs that told it."""
+    """Looks at one store for one engine. What was told is known from the runs that told it.
+
+    Attributes:
+        held: the names of alerts that the rate has held back, and that no other has told of.
+    """
 
     def __init__(self, engine: Engine, alerts: Alerts) -> None:
         self.engine, self.alerts = engine, alerts
         self.ways: list[Way] = [way for way in ("webhook", "command") if getattr(alerts, way) is not None]
-        self._held: set[str] = set()
+        self.held: set[str] = set()
         self._since: dict[str, float] = {}
 
     async def tick(self) -> int:
@@ -77,13 +81,13 @@ class Watch:
             last.setdefault(row.id.rpartition("-")[0], row)
         found = {alert.name: alert for alert in await self._found(sight, last)}
         left = room([row.created for row in rows], self.alerts.at_most, now)
-        going, self._held = share(list(found), left, self._held)
+        going, self.held = share(list(found), left, self.held)
         for name in going:
             alert = found[name]
             if (complete := KINDS[alert.kind].complete) is not None:
                 alert = await complete(sight, alert)
-            if name == going[-1] and self._held:
-                alert, self._held = _summed(alert, len(self._held)), set()
+            if name == going[-1] and self.held:
+                alert, self.held = _summed(alert, len(self.held)), set()
             await self._start(alert, last.get(name), now)
         return len(going)
 
