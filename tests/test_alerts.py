@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from segue import Breaker, DeclarationError, Engine, Retry, ask_human, flow, step
-from segue.alerts import Alert, Alerts
+from segue import Breaker, DeclarationError, Engine, Retry, ask_human, flow, repair, step
+from segue.alerts import Alert, Alerts, channels
 from segue.alerts.alert import FLOW, line
 from segue.alerts.channels import NotDelivered, execute, post
 from segue.alerts.delivery import deliver
@@ -273,15 +273,33 @@ def test_a_receiver_that_is_down_gets_it_when_it_is_back(env: Env, receiver: Rec
     assert env.now - began >= HOUR
 
 
-def test_a_receiver_that_nobody_can_reach_makes_a_dead_letter_and_no_alert_of_it(env: Env) -> None:
+def test_a_receiver_that_nobody_can_reach_makes_a_dead_letter_that_can_be_redriven_and_no_alert_of_it(
+    env: Env, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with receiving() as gone:
-        url = gone.url
-    look(env, Alerts(webhook=url))
+        monkeypatch.setenv("HOOK", gone.url)
+    look(env, Alerts(webhook="env:HOOK"))
     env.run(failing, "Lost")
     env.advance("4h")
     (run,) = runs(env)
     assert env.record(run.id).status == "failed"
     assert env.record(run.id).step("webhook").failures[0].message == "the webhook cannot be reached: Connection refused"
+    monkeypatch.setenv("HOOK", receiver.url)
+
+    async def scene(life: Any) -> None:
+        await repair.redrive(run.id, by="ada", store=life.mount)
+
+    env._play(scene, None)  # pyright: ignore[reportPrivateUsage]
+    env.advance("1m")
+    assert env.record(run.id).status == "completed"
+    assert [got.body["subject"] for got in receiver.got] == ["alerts.gather/collect/Lost"]
+
+
+def test_a_receiver_that_says_nothing_is_not_waited_for(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "PATIENCE", 0.1)
+    receiver.hold.clear()
+    with pytest.raises(NotDelivered, match="the webhook was not reached: TimeoutError"):
+        post(receiver.url, SOME, "key")
 
 
 def test_a_redirect_is_not_followed(env: Env, receiver: Receiver) -> None:
