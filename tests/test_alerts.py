@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from segue import Breaker, DeclarationError, Engine, Retry, ask_human, flow, repair, step
+from segue import Breaker, DeclarationError, Engine, Retry, ask_human, flow, repair, sleep, step
 from segue.alerts import Alert, Alerts, channels
 from segue.alerts.alert import FLOW, line
 from segue.alerts.channels import NotDelivered, execute, post
@@ -64,6 +64,12 @@ async def collect(what: str) -> str:
 
 @flow(name="alerts.gather")
 async def failing(what: str) -> str:
+    return await collect(what)
+
+
+@flow(name="alerts.late")
+async def failing_late(what: str, after: str) -> str:
+    await sleep(after)
     return await collect(what)
 
 
@@ -129,6 +135,16 @@ def test_dead_letters_are_told_again_only_when_there_are_more_and_not_too_soon(e
     assert [got.body["count"] for got in receiver.got] == [1, 2]
     env.advance("3h")
     assert len(receiver.got) == 2, "nothing more has failed"
+
+
+def test_a_run_that_began_earlier_and_failed_later_is_told_too(env: Env, receiver: Receiver) -> None:
+    look(env, Alerts(webhook=receiver.url))
+    env.start(failing_late, "Lost", "3h")
+    env.run(failing_late, "Lost", "1s")
+    env.advance("2h")
+    assert [got.body["count"] for got in receiver.got] == [1]
+    env.advance("1h1m")
+    assert [got.body["count"] for got in receiver.got] == [1, 2]
 
 
 def test_a_run_that_failed_otherwise_is_another_subject(env: Env, receiver: Receiver) -> None:
@@ -307,6 +323,11 @@ def test_a_redirect_is_not_followed(env: Env, receiver: Receiver) -> None:
     with pytest.raises(NotDelivered, match="HTTP 302"):
         post(receiver.url, SOME, "key")
     assert [got.path for got in receiver.got] == ["/hook"]
+
+
+def test_a_receiver_without_tls_is_no_receiver_for_https(receiver: Receiver) -> None:
+    with pytest.raises(NotDelivered, match="the webhook cannot be reached: SSLError"):
+        post(receiver.url.replace("http:", "https:"), SOME, "key")
 
 
 def test_one_way_does_not_wait_for_the_other(env: Env, receiver: Receiver, tmp_path: Path) -> None:
@@ -513,6 +534,7 @@ async def entries(engine: Engine) -> list[Any]:
         ({"command": ["x"], "at_most": "many"}, "not a rate"),
         ({"command": ["x"], "at_most": 20}, "not a rate"),
         ({"command": ["x"], "at_most": "0/h"}, "not a rate"),
+        ({"command": ["x"], "at_most": "1001/m"}, "a rate of 1,000 at most"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_name(table: dict[str, Any], said: str) -> None:

@@ -10,23 +10,29 @@ from segue.limits import Rate
 HOUR = 3600.0
 
 
+LAST = Said(100.0, 90.0, 3)
+
+
 @pytest.mark.parametrize(
-    ("said", "since", "now", "lasting", "due"),
+    ("last", "new", "lasting", "due"),
     [
-        (None, 10.0, 10.0, True, True),
-        (None, 10.0, 10.0, False, True),
-        (Said(100.0, 90.0), 90.0, 100.0 + HOUR - 1, True, False),
-        (Said(100.0, 90.0), 90.0, 100.0 + HOUR, True, True),
-        (Said(100.0, 90.0), 90.0, 100.0 + 24 * HOUR, False, False),
-        (Said(100.0, 90.0), 95.0, 100.0 + HOUR - 1, False, False),
-        (Said(100.0, 90.0), 95.0, 100.0 + HOUR, False, True),
-        (Said(100.0, 90.0), 80.0, 100.0 + HOUR, False, False),  # the newest was dealt with
+        (None, Said(10.0, 10.0, 1), True, True),
+        (None, Said(10.0, 10.0, 1), False, True),
+        (LAST, Said(100.0 + HOUR - 1, 90.0, 3), True, False),
+        (LAST, Said(100.0 + HOUR, 90.0, 3), True, True),
+        (LAST, Said(100.0 + 24 * HOUR, 90.0, 3), False, False),
+        (LAST, Said(100.0 + HOUR - 1, 95.0, 4), False, False),
+        (LAST, Said(100.0 + HOUR, 95.0, 4), False, True),
+        (LAST, Said(100.0 + HOUR, 95.0, 1), False, True),  # others were dealt with
+        (LAST, Said(100.0 + HOUR, 90.0, 4), False, True),  # one that began earlier ended later
+        (LAST, Said(100.0 + HOUR, 80.0, 2), False, False),  # the newest was dealt with
+        (LAST, Said(50.0, 95.0, 4), True, False),  # the clock went back
     ],
 )
 def test_what_was_said_is_said_again_in_time_and_only_if_there_is_more(
-    said: Said | None, since: float, now: float, lasting: bool, due: bool
+    last: Said | None, new: Said, lasting: bool, due: bool
 ) -> None:
-    assert is_due(said, since, now, HOUR, lasting=lasting) is due
+    assert is_due(last, new, HOUR, lasting=lasting) is due
 
 
 @given(st.lists(st.floats(0.0, 100.0)), st.integers(1, 5), st.floats(1.0, 20.0))

@@ -20,8 +20,8 @@ class Alert(msgspec.Struct, frozen=True):
         title: what, where, how many, and what to do, in one line.
         subject: what it is about: alerts of one kind and subject are the same one, said again.
         count: how many runs, questions or failures.
-        since: seconds since the epoch: when the last run failed, when the last question became overdue, since when the
-            first run waits, when the open circuit was seen.
+        since: seconds since the epoch: when the newest of the runs failed, when the last question became overdue, since
+            when the first run waits, when the open circuit was seen.
         look: the command that shows more.
         flow, step: which, where it is about one.
         run: the newest run that it is about, or the one that has waited longest.

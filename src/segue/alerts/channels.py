@@ -5,6 +5,7 @@ import http.client
 import os
 import signal
 import socket
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ def _told(reason: object) -> str:
     """What went wrong, in words that are never the caller's own."""
     if isinstance(reason, socket.gaierror):
         return "its host is not known"
-    if isinstance(reason, OSError) and reason.errno:
+    if isinstance(reason, OSError) and reason.errno and not isinstance(reason, ssl.SSLError):  # its errno is another
         return os.strerror(reason.errno)
     return type(reason).__name__
 

@@ -14,6 +14,9 @@ from segue.policies import Duration, seconds
 if TYPE_CHECKING:
     from segue.runtime.engine import Engine
 
+REMEMBERED = 1000
+"""How many of the last alerts are looked at for what was told already."""
+
 SHORTEST = 60.0
 """Seconds after which an alert may be repeated, at least."""
 
@@ -60,7 +63,8 @@ class Alerts:
         if webhook is None and command is None:
             raise DeclarationError("nobody is told: name a webhook, a command, or both")
         rate = as_rate(at_most)
-        assert rate is not None
+        if rate is None or rate.count > REMEMBERED:
+            raise DeclarationError(f"at_most is a rate of {REMEMBERED:,} at most, such as '20/h', not {at_most!r}")
         for name, value in {
             "webhook": webhook if webhook is None else _checked_webhook(webhook),
             "command": command if command is None else _checked_command(command),

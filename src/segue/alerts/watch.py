@@ -9,7 +9,7 @@ import msgspec
 from segue.alerts.alert import FLOW, Alert, line
 from segue.alerts.delivery import Way, deliver
 from segue.alerts.looks import KINDS, Sight
-from segue.alerts.settings import Alerts
+from segue.alerts.settings import REMEMBERED, Alerts
 from segue.core.alarm import Said, is_due, room, share
 from segue.errors import Conflict, SegueError
 from segue.runtime.engine import Engine
@@ -21,9 +21,6 @@ log = logging.getLogger("segue")
 
 EVERY = 10.0
 """Seconds between looks."""
-
-REMEMBERED = 1000
-"""How many of the last alerts are looked at for what was told already."""
 
 URGENT = 1_000_000
 """The priority of a run that delivers: it goes before those that may be why it is needed."""
@@ -69,7 +66,7 @@ class Watch:
         self.engine, self.alerts = engine, alerts
         self.ways: list[Way] = [way for way in ("webhook", "command") if getattr(alerts, way) is not None]
         self.held: set[str] = set()
-        self._since: dict[str, float] = {}
+        self._known: dict[str, Said] = {}
 
     async def tick(self) -> int:
         """Look once, and start what is due. Gives how many runs that were."""
@@ -96,7 +93,8 @@ class Watch:
         for kind in self.alerts.on:
             for alert in await KINDS[kind].look(sight):
                 said = await self._said(last.get(alert.name))
-                if is_due(said, alert.since, sight.now, self.alerts.repeat, lasting=KINDS[kind].lasting):
+                new = Said(sight.now, alert.since, alert.count)
+                if is_due(said, new, self.alerts.repeat, lasting=KINDS[kind].lasting):
                     found.append(alert)
         return found
 
@@ -104,12 +102,13 @@ class Watch:
         """What was told last, from the input of the run that told it."""
         if row is None:
             return None
-        if (since := self._since.get(row.id)) is None:
+        if (said := self._known.get(row.id)) is None:
             alert = await told(self.engine.store, self.engine.artifacts, row.id)
-            if len(self._since) > REMEMBERED:
-                self._since.clear()
-            since = self._since[row.id] = row.created if alert is None else alert.since
-        return Said(row.created, since)
+            if len(self._known) > REMEMBERED:
+                self._known.clear()
+            since, count = (row.created, 0) if alert is None else (alert.since, alert.count)
+            said = self._known[row.id] = Said(row.created, since, count)
+        return said
 
     async def _start(self, alert: Alert, last: Row | None, now: float) -> None:
         """Start the run for an alert: of several workers that see the same, one does."""

@@ -9,33 +9,34 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Said(NamedTuple):
-    """What was said last about a subject.
+    """What was said about a subject, or is to be said now.
 
     Attributes:
         at: when.
-        since: of what moment it told.
+        since: of what moment.
+        count: of how many things.
     """
 
     at: float
     since: float
+    count: int
 
 
-def is_due(said: Said | None, since: float, now: float, repeat: float, *, lasting: bool) -> bool:
+def is_due(last: Said | None, new: Said, repeat: float, *, lasting: bool) -> bool:
     """Whether there is something to say about a subject.
 
     Args:
-        said: what was said last; None for nothing.
-        since: of what moment there is something to tell now.
+        last: what was said last; None for nothing.
         repeat: seconds for which nothing more is said.
         lasting: it is a state, which is said again while it lasts. Else it is something that has happened, and is said
-            again only when it has happened again.
+            again only when it has happened again: later, or more often, since what began earlier may end later.
 
-    >>> is_due(Said(100.0, 90.0), 90.0, now=500.0, repeat=60.0, lasting=False)
+    >>> is_due(Said(100.0, 90.0, 1), Said(500.0, 90.0, 1), 60.0, lasting=False)
     False
     """
-    if said is None:
+    if last is None:
         return True
-    return now - said.at >= repeat and (lasting or since > said.since)
+    return new.at - last.at >= repeat and (lasting or new.since > last.since or new.count > last.count)
 
 
 def room(times: Iterable[float], rate: Rate, now: float) -> int:

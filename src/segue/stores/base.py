@@ -319,7 +319,7 @@ class Busy(NamedTuple):
 
 
 class Aged(NamedTuple):
-    """Runs of a flow that nobody has taken up for long.
+    """Runs of a flow that nobody has taken up yet.
 
     Attributes:
         runs: how many.
@@ -490,9 +490,10 @@ class Store(Protocol):
         ...
 
     async def aged(self, before: float, limit: int = 10_000) -> list[Aged]:
-        """Runs that have waited for a worker since before this time, flow by flow, those that wait longest first.
+        """Runs that have waited for their first worker since before this time, flow by flow, the oldest first.
 
-        A run that was woken, or whose turn came after another's, does not count: since when it waits is not known.
+        One that was handed back or woken, or whose turn came after another's, does not count: since when it waits is not
+        known.
 
         Args:
             limit: so many runs are looked at, at most.

@@ -43,7 +43,7 @@ class SqliteReading(SqliteFile):
         return await self._read(self._aged, before, limit)
 
     def _aged(self, before: float, limit: int) -> list[Aged]:
-        due = "select flow, id, due from runs where status = 'queued' and due > 0 and due < ? limit ?"
+        due = "select flow, id, due from runs where status = 'queued' and due > 0 and due < ? and claims = 0 limit ?"
         # with min(), SQLite takes the other columns from the row that has the least
         query = f"select flow, count(*), id, min(due) as since from ({due}) group by flow order by since, flow"
         return [Aged._make(row) for row in self.reader.execute(query, (before, limit))]

@@ -630,6 +630,9 @@ class StorePromises(ABC):
             assert [one.runs for one in await store.aged(now - 20, limit=1)] == [1]
             await self.claims(store, flows=["flow", "g", "h"])
             assert await store.aged(now) == []
+            await store.leave("w")
+            assert (await self.row(store, "b")).status == "queued"
+            assert await store.aged(now) == [], "they were handed back a moment ago"
 
         self.play(scene)
 
