@@ -492,8 +492,8 @@ class Store(Protocol):
     async def aged(self, before: float, limit: int = 10_000) -> list[Aged]:
         """Runs that have waited for their first worker since before this time, flow by flow, the oldest first.
 
-        One that was handed back or woken, or whose turn came after another's, does not count: since when it waits is not
-        known.
+        One that was handed back or woken, or whose turn came after another's, does not count: nobody knows since when
+        it waits.
 
         Args:
             limit: so many runs are looked at, at most.
