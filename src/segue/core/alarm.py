@@ -14,12 +14,12 @@ class Said(NamedTuple):
     Attributes:
         at: when.
         since: of what moment.
-        count: of how many things.
+        number: of how many things.
     """
 
     at: float
     since: float
-    count: int
+    number: int
 
 
 def is_due(last: Said | None, new: Said, repeat: float, *, lasting: bool) -> bool:
@@ -36,7 +36,7 @@ def is_due(last: Said | None, new: Said, repeat: float, *, lasting: bool) -> boo
     """
     if last is None:
         return True
-    return new.at - last.at >= repeat and (lasting or new.since > last.since or new.count > last.count)
+    return new.at - last.at >= repeat and (lasting or new.since > last.since or new.number > last.number)
 
 
 def room(times: Iterable[float], rate: Rate, now: float) -> int:
