@@ -10,7 +10,7 @@ from segue import Engine
 from .looking import select, until
 from .processes import process
 from .verifier import lines
-from .worker import turn
+from .worker import gust
 
 DEEP = bool(os.environ.get("SEGUE_DEEP"))
 EVENTS, SECONDS = (100_000, 60.0) if DEEP else (4_000, 2.4)
@@ -47,16 +47,14 @@ def test_a_storm_of_events_on_two_workers(tmp_path: Path) -> None:
                 for batch in range(BATCHES):
                     first = batch * per
                     events = [(f"e{n}", f"k{n % 150}", n) for n in range(first, first + per)]
-                    intake = await turn.start_many([event for event in events])
+                    intake = await gust.start_many(events)
                     assert not intake.refused
                     taken += intake.runs
                     await asyncio.sleep(max(0.0, began + (batch + 1) * SECONDS / BATCHES - loop.time()))
                 left = [backlog(path)]
                 sizes = [resident(worker.pid) for worker in workers]
                 while left[-1]:
-                    reached = len(lines(sink))
-                    goal = min(2 * len(taken), reached + max(200, 2 * left[-1] // 10))
-                    await until(lambda goal=goal: len(lines(sink)) >= goal or not backlog(path))
+                    await until(lambda goal=left[-1] * 4 // 5: backlog(path) <= goal)
                     left.append(backlog(path))
                     sizes += [resident(worker.pid) for worker in workers]
                 assert left == sorted(left, reverse=True), f"the backlog falls: {left}"

@@ -71,6 +71,14 @@ async def turn(event: str, key: str, number: int) -> int:
     return number
 
 
+@flow(name="gust", key="event.1", dedupe="event.0")
+async def gust(event: tuple[str, str, int]) -> int:
+    _, key, number = event
+    await act("begin", key, number)
+    await act("end", key, number)
+    return number
+
+
 async def main(url: str, sink: str) -> None:
     jobs.aim(Path(sink))
     loop = asyncio.get_running_loop()

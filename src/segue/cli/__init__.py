@@ -12,7 +12,7 @@ from segue.cli.text import say, visible
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 MODULES = {
-    **{name: name for name in ("run", "graph", "chaos", "runs", "show", "inbox", "dead", "keys", "drift")},
+    **{name: name for name in ("run", "graph", "chaos", "runs", "show", "inbox", "dead", "keys", "drift", "alerts")},
     **{name: name for name in ("diff", "replay", "doctor")},
     "send": "send",
     **dict.fromkeys(("resume", "worker"), "work"),

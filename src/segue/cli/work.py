@@ -1,19 +1,22 @@
 """``segue resume`` and ``segue worker``: executing what is in the store."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from segue.cli.options import with_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from segue.alerts import Alerts
     from segue.cli.session import Stop
     from segue.cli.view import View
     from segue.retention import Retention
     from segue.runtime.engine import Engine
     from segue.stores.base import Row
+
+T = TypeVar("T")
 
 OPEN = ("queued", "running", "waiting")
 
@@ -71,10 +74,14 @@ async def _work(engine: "Engine") -> int:
     from segue.cli.text import say
     from segue.cli.view import LineView
 
-    retention = _retention()
+    retention, alerts = _retention(), project_alerts()
+    if alerts is not None:
+        alerts.attach(engine)
     async with watched(engine, LineView(steps=False)) as stop:
         if retention is not None:
             engine.spawn(retention.keep(engine.store))
+        if alerts is not None:
+            engine.spawn(alerts.keep(engine))
         say(f"segue: worker {engine.worker} executes {', '.join(sorted(engine.flows or ()))} from {engine.store.url}")
         await stop.wait()
         unfinished = len(engine.runs)
@@ -84,23 +91,36 @@ async def _work(engine: "Engine") -> int:
 
 
 def _retention() -> "Retention | None":
-    """How long this project keeps runs that have ended, if it says so.
+    """How long this project keeps runs that have ended, if it says so."""
+    from segue.retention import Retention
+
+    return _said("retention", Retention.read)
+
+
+def project_alerts() -> "Alerts | None":
+    """Whom this project tells what is wrong, if anybody.
 
     Raises:
         DeclarationError: it says something that cannot be.
     """
+    from segue.alerts import Alerts
+
+    return _said("alerts", Alerts.read)
+
+
+def _said(table: str, read: "Callable[[dict[str, Any]], T]") -> "T | None":
     from segue.errors import DeclarationError
-    from segue.runtime.settings import project_root, read
+    from segue.runtime.settings import project_root
+    from segue.runtime.settings import read as read_settings
 
-    settings = read(project_root())
-    if settings.retention is None:
+    settings = read_settings(project_root())
+    said: dict[str, Any] | None = getattr(settings, table)
+    if said is None:
         return None
-    from segue.retention import Retention
-
     try:
-        return Retention.read(settings.retention)
+        return read(said)
     except (DeclarationError, TypeError) as error:
-        raise DeclarationError(f"{settings.folder}: [retention]: {error}") from None
+        raise DeclarationError(f"{settings.folder}: [{table}]: {error}") from None
 
 
 # Until nothing is left

@@ -22,6 +22,7 @@ class Settings:
         report: ``"report.py:function"``, called with a completed run's result by ``segue run``.
         input: what ``segue run`` gives the main flow when nothing else is given.
         retention: how long ``segue worker`` keeps runs that have ended: see ``segue.retention``.
+        alerts: whom ``segue worker`` tells what is wrong: see ``segue.alerts``.
     """
 
     folder: Path
@@ -31,9 +32,14 @@ class Settings:
     report: str | None = None
     input: dict[str, Any] = field(default_factory=dict[str, Any])
     retention: dict[str, Any] | None = None
+    alerts: dict[str, Any] | None = None
 
 
 _TEXT = ("store", "main", "report")
+_TABLES = {
+    "retention": "older_than, every, status",
+    "alerts": "webhook, command, on, queue_age, overdue, repeat, at_most",
+}
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -69,7 +75,7 @@ def read(folder: Path) -> Settings:
 
 
 def _checked(folder: Path, file: Path, table: dict[str, Any]) -> Settings:
-    known = (*_TEXT, "flows", "input", "retention")
+    known = (*_TEXT, "flows", "input", *_TABLES)
     problems = [f"{key!r} is not a setting; there are {', '.join(known)}" for key in table if key not in known]
     problems += [f"{key!r} is text, not {table[key]!r}" for key in _TEXT if not isinstance(table.get(key, ""), str)]
     flows: Any = table.get("flows", [])
@@ -77,14 +83,13 @@ def _checked(folder: Path, file: Path, table: dict[str, Any]) -> Settings:
         problems.append(f"'flows' is a list of modules or files, not {flows!r}")
     if not isinstance(table.get("input", {}), dict):
         problems.append("'input' is a table of the flow's parameters")
-    retention = table.get("retention")
-    if not isinstance(retention, dict | None):
-        problems.append("'retention' is a table: older_than, every, status")
+    problems += [f"{key!r} is a table: {of}" for key, of in _TABLES.items() if not isinstance(table.get(key, {}), dict)]
     if problems:
         raise DeclarationError(f"{file}: " + "; ".join(problems))
     main, report, store = table.get("main"), table.get("report"), table.get("store")
     flows = tuple(cast("list[str]", flows))
-    return Settings(folder, store, main, flows, report, table.get("input", {}), cast("Any", retention))
+    tables = (table.get(key) for key in _TABLES)
+    return Settings(folder, store, main, flows, report, table.get("input", {}), *tables)
 
 
 def default_store(start: Path | None = None) -> str:

@@ -357,6 +357,21 @@ class Busy(NamedTuple):
     held: int
 
 
+class Aged(NamedTuple):
+    """Runs of a flow that nobody has taken up yet.
+
+    Attributes:
+        runs: how many.
+        run: the id of the one that has waited longest.
+        since: since when it could have been taken up.
+    """
+
+    flow: str
+    runs: int
+    run: str
+    since: float
+
+
 class Lost(NamedTuple):
     """A run taken from a dead worker."""
 
@@ -538,6 +553,17 @@ class Store(Protocol):
 
     async def queued(self, flow: str, limit: int) -> int:
         """How many runs of this flow wait for a worker; not counted beyond the limit."""
+        ...
+
+    async def aged(self, before: float, limit: int = 10_000) -> list[Aged]:
+        """Runs that have waited for their first worker since before this time, flow by flow, the oldest first.
+
+        One that was handed back or woken, or whose turn came after another's, does not count: nobody knows since when
+        it waits.
+
+        Args:
+            limit: so many runs are looked at, at most.
+        """
         ...
 
     async def cell(self, name: str) -> Cell | None:

@@ -7,7 +7,7 @@ from zlib import crc32
 from segue.core.entries import Entry
 from segue.core.lifecycle import CLAIMABLE, Status
 from segue.errors import CorruptRecord
-from segue.stores.base import Asked, Busy, Cell, Fault, Mail, Query, Question, Row, check_input, check_result
+from segue.stores.base import Aged, Asked, Busy, Cell, Fault, Mail, Query, Question, Row, check_input, check_result
 from segue.stores.machine import birth, machine
 from segue.stores.sqlite_file import Database, SqliteFile
 from segue.stores.sqlite_lanes import busy, firsts
@@ -38,6 +38,15 @@ class SqliteReading(SqliteFile):
         held = "select 1 from runs where key is not null and ended is null and status = 'held' and flow = ?"
         query = f"select count(*) from (select * from ({queued}) union all select * from ({held}) limit ?)"
         return next(iter(self.reader.execute(query, (flow, self.clock(), flow, limit))))[0]
+
+    async def aged(self, before: float, limit: int = 10_000) -> list[Aged]:
+        return await self._read(self._aged, before, limit)
+
+    def _aged(self, before: float, limit: int) -> list[Aged]:
+        due = "select flow, id, due from runs where status = 'queued' and due > 0 and due < ? and claims = 0 limit ?"
+        # with min(), SQLite takes the other columns from the row that has the least
+        query = f"select flow, count(*), id, min(due) as since from ({due}) group by flow order by since, flow"
+        return [Aged._make(row) for row in self.reader.execute(query, (before, limit))]
 
     async def seen(self, flow: str, events: Sequence[str]) -> dict[str, str]:
         return await self._read(firsts, self.reader, flow, events)

@@ -636,6 +636,33 @@ class StorePromises(ABC):
 
         self.play(scene)
 
+    def test_runs_that_have_waited_long_for_a_worker_are_counted_by_flow(self) -> None:
+        async def scene(store: Store) -> None:
+            now = self.clock()
+            assert await store.aged(now) == []
+            await self.write(
+                store,
+                creates=[
+                    self.new("a", due=now - 30),
+                    self.new("b", due=now - 50),
+                    self.new("other", due=now - 40, flow="g", priority=5),
+                    self.new("young", due=now - 10, flow="h"),
+                    self.new("later", due=now + 60, flow="h"),
+                    self.new("woken", due=0.0, flow="h"),
+                    self.new("busy", Status.RUNNING, due=now - 90),
+                ],
+            )
+            old = await store.aged(now - 20)
+            assert [tuple(one) for one in old] == [("flow", 2, "b", now - 50), ("g", 1, "other", now - 40)]
+            assert [one.runs for one in await store.aged(now - 20, limit=1)] == [1]
+            await self.claims(store, flows=["flow", "g", "h"])
+            assert await store.aged(now) == []
+            await store.leave("w")
+            assert (await self.row(store, "b")).status == "queued"
+            assert await store.aged(now) == [], "they were handed back a moment ago"
+
+        self.play(scene)
+
     def test_failed_runs_that_are_alike_are_counted_until_someone_deals_with_them(self) -> None:
         async def scene(store: Store) -> None:
             await self.failed(store, "a", "b", "c")
