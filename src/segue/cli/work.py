@@ -1,5 +1,7 @@
 """``segue resume`` and ``segue worker``: executing what is in the store."""
 
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -37,7 +39,7 @@ def resume(targets: tuple[str, ...], store: str | None) -> int:
 
     with stdout_kept():
         show_logs()
-        return run_loop(_resume(_engine(targets, store)))
+        return run_loop(_resume(engine_for(targets, store)))
 
 
 @click.command()
@@ -54,12 +56,13 @@ def worker(targets: tuple[str, ...], concurrency: int, store: str | None) -> int
 
     with stdout_kept():
         show_logs()
-        engine = _engine(targets, store)
+        engine = engine_for(targets, store)
         engine.concurrency = concurrency
-        return run_loop(_work(engine))
+        return run_loop(work(engine))
 
 
-def _engine(targets: tuple[str, ...], store: str | None) -> "Engine":
+def engine_for(targets: tuple[str, ...], store: str | None) -> "Engine":
+    """An engine for the flows of these targets."""
     from segue.loading import find_flows
     from segue.runtime.engine import Engine
 
@@ -69,7 +72,17 @@ def _engine(targets: tuple[str, ...], store: str | None) -> "Engine":
     return engine
 
 
-async def _work(engine: "Engine") -> int:
+Beside = Callable[["Engine"], AbstractAsyncContextManager[Sequence[str]]]
+"""Something that goes on beside a worker, and what to say of it."""
+
+
+@asynccontextmanager
+async def _nothing(engine: "Engine") -> AsyncGenerator[Sequence[str], None]:
+    yield ()
+
+
+async def work(engine: "Engine", beside: Beside = _nothing) -> int:
+    """Execute runs until somebody wants it to stop."""
     from segue.cli.session import watched
     from segue.cli.text import say
     from segue.cli.view import LineView
@@ -83,7 +96,10 @@ async def _work(engine: "Engine") -> int:
         if alerts is not None:
             engine.spawn(alerts.keep(engine))
         say(f"segue: worker {engine.worker} executes {', '.join(sorted(engine.flows or ()))} from {engine.store.url}")
-        await stop.wait()
+        async with beside(engine) as said:
+            for line in said:
+                say(f"segue: {line}")
+            await stop.wait()
         unfinished = len(engine.runs)
     if unfinished:
         say(f"segue: {unfinished} run{'s' * (unfinished > 1)} handed back")

@@ -515,6 +515,14 @@ class Store(Protocol):
         """
         ...
 
+    async def schedules(self, names: Collection[str]) -> dict[str, float]:
+        """How far these schedules have been dealt with, of those that are known."""
+        ...
+
+    async def advance(self, schedule: str, upto: float) -> None:
+        """Note how far a schedule has been dealt with. It only moves forward."""
+        ...
+
     async def amend(self, change: Amend) -> bool:
         """Append to the journal of a run that no worker owns, and queue it, if it is still as it was. False: it is not.
 

@@ -53,6 +53,7 @@ from segue.stores.sqlite_lanes import (
 from segue.stores.sqlite_post import SqlitePost, ask, take, withdraw
 from segue.stores.sqlite_reading import SqliteReading, lapsed_workers
 from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, checksum_of, fence, insert_entry, row_from
+from segue.stores.sqlite_schedules import SqliteSchedules
 from segue.types import StepId
 
 T = TypeVar("T")
@@ -124,7 +125,7 @@ class _Since(NamedTuple):
     step: str | None
 
 
-class SqliteStore(SqliteReading, SqlitePost):
+class SqliteStore(SqliteReading, SqlitePost, SqliteSchedules):
     """Runs in one SQLite file.
 
     Args:

@@ -78,6 +78,19 @@ class KeyPromises(StorePromises):
 
         self.play(scene)
 
+    # Schedules
+
+    def test_a_schedule_only_moves_forward(self) -> None:
+        async def scene(store: Store) -> None:
+            assert await store.schedules(["a", "b"]) == {}
+            for upto in (5.0, 3.0, 7.0, 6.0):
+                await store.advance("a", upto)
+            await store.advance("b", 1.0)
+            assert await store.schedules(["a", "b", "c"]) == {"a": 7.0, "b": 1.0}
+            assert await store.schedules([]) == {}
+
+        self.play(scene)
+
     # Mailboxes
 
     def boxed(self, id: str, **fields: Any) -> Any:
