@@ -24,6 +24,9 @@ support: $(TEST)  ## run the support router example
 loans: debian-packages $(TEST)  ## run the CrediFlow example
 	$(BIN)/segue run examples/crediflow
 
+freight: $(TEST)  ## run the FreightCore example: a simulated day, live
+	$(BIN)/segue run examples/freightcore
+
 retraining: $(TEST)  ## run the retraining example
 	$(BIN)/segue run examples/retraining
 
@@ -81,4 +84,4 @@ lock: $(TEST)  ## pin the dependencies again after a change in pyproject.toml (U
 	$(COMPILE) --group uv -o requirements/uv.txt
 	$(COMPILE) --group peers -o requirements/peers.txt
 
-.PHONY: help demo support loans retraining test test-deep lint format bench bench-peers setup clean debian-packages lock
+.PHONY: help demo support loans freight retraining test test-deep lint format bench bench-peers setup clean debian-packages lock

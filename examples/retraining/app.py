@@ -16,9 +16,10 @@ from retraining.nights import Night
 from retraining.trips import Trip
 
 from segue import File, Retry, flow, now, step
+from segue.triggers import cron
 
 
-@flow(key=lambda: "the one model")
+@flow(key=lambda: "the one model", on=[cron("0 3 * * *")])
 async def retrain(day: date | None = None) -> Night:
     """One night's work. Two of them never overlap."""
     day = day or datetime.fromtimestamp(now(), UTC).date() - timedelta(days=1)

@@ -126,6 +126,8 @@ class Children:
         elif call.stopping:
             self._finding.discard(call.id)
             self.cancel(call)
+        else:
+            engine.nudge()  # it is queued, and may be claimed here
 
     async def _cancel_if_exists(self, call: ChildCall) -> None:
         try:
