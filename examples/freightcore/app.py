@@ -37,6 +37,7 @@ from freightcore.world import CITIES, FIRST, LAST, Scenario, world_of
 
 from segue import (
     AlreadyDecided,
+    Drift,
     File,
     Retry,
     RunFailed,
@@ -171,6 +172,7 @@ def historical_average(day: str, city: str, slot: int) -> Forecast:
     timeout=Timeout(attempt="25s", total="25s"),
     retry=TWICE,
     check=[confident(0.7), traffic.borne_out],
+    drift=Drift(on="pass_rate", reference=30, window=10),
     fallback=[cached(max_age="1h", key=this_half_hour), historical_average],
 )
 async def traffic_prediction(day: str, city: str, slot: int) -> Forecast:

@@ -38,6 +38,9 @@ def test_phantom_traffic_is_noticed_and_what_it_costs_is_told(tmp_path: Path) ->
     assert protected["driven"] < trusting["driven"], "rerouted around phantom traffic"
     assert protected["violations"] == trusting["violations"] == []
     assert "with checks and history" in ran.stderr
+    (state,) = json.loads(segue("drift", "traffic_prediction", "--json", store=store).stdout)
+    assert (state["signal"], state["state"]) == ("pass_rate", "drifted")
+    assert [change["what"] for change in state["changes"]] == ["learned", "drifted"], "no false alarm before noon"
 
 
 class TestTheRace:

@@ -552,6 +552,31 @@ def test_who_looks_often_does_not_put_off_what_is_queued(env: Env) -> None:
     assert record.unwrap() > 10
 
 
+def test_a_suspect_may_wait_for_another_one(env: Env) -> None:
+    """Both were in memory when two workers died. The one that waits must not keep the other out for ever."""
+
+    @step
+    async def work() -> str:
+        return "done"
+
+    @flow(name="sought")
+    async def sought() -> str:
+        return await work()
+
+    @step
+    async def seek() -> str:
+        return await (await sought.options(id="the-sought").start()).result()
+
+    @flow(name="seeking")
+    async def seeking() -> str:
+        return await seek()
+
+    env.crash_at("before-body", nth=2)
+    env.crash_at("before-body", nth=2)
+    record = env.run(seeking)
+    assert (record.crashes, record.unwrap()) == (2, "done")
+
+
 def test_a_crash_that_did_not_happen_is_said(env: Env) -> None:
     env.crash_at("before-artifact")
     with pytest.raises(NothingCrashed, match=r"before-artifact was never reached in\ncompleted"):

@@ -60,7 +60,8 @@ class Claims:
         suspects = [run for run in engine.runs.values() if run.suspect]
         if now < self._apart_until and (self._loading or any(not run.progressed for run in suspects)):
             return
-        for_a_suspect = not suspects and (empty or now - self._empty_at > QUARANTINE)
+        alone = not suspects or now >= self._apart_until  # one may wait for another, which only we would execute
+        for_a_suspect = alone and (empty or now - self._empty_at > QUARANTINE)
         if for_a_suspect and await self._claim(known, 1, suspects=True) > 0:
             self._apart_until = now + QUARANTINE
             return
