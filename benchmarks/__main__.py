@@ -66,6 +66,9 @@ def main() -> None:
                 one, many = f"{found['one'] * 1e6:,.0f} µs a step", f"{found['many']:,.0f} steps/s"
                 line(f"{title} {found['version']}", one, many)
         _report(limits, synced, plain, peers)
+        from benchmarks.events import report
+
+        report(folder)
 
 
 def _report(limits: dict[str, Any], synced: dict[str, Any], plain: dict[str, Any], peers: dict[str, Any]) -> None:

@@ -2,15 +2,19 @@
 
 import asyncio
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
+import uvloop
 
-from benchmarks.figures import Latency
+from benchmarks.figures import Latency, line
 from segue import Engine, flow, step
 
 
@@ -25,8 +29,13 @@ class Ping:
     kind: str = "position"
 
 
+ended: dict[str, float] = {}
+"""When the last run of each driver ended."""
+
+
 @flow(name="bench keyed", key="ping.driver", dedupe="ping.id")
-async def keyed(ping: Ping) -> None: ...
+async def keyed(ping: Ping) -> None:
+    ended[ping.driver] = time.perf_counter()
 
 
 @flow(name="bench unkeyed", dedupe="ping.id")
@@ -43,10 +52,13 @@ async def stamped(ping: Ping) -> float:
     return await stamp()
 
 
+HOT = "hot"
+
+
 def pings(count: int, drivers: int = 150, hot: float = 0.0) -> Iterator[Ping]:
     chance = random.Random(7)
     for n in range(count):
-        driver = "hot" if chance.random() < hot else f"driver-{chance.randrange(drivers)}"
+        driver = HOT if chance.random() < hot else f"driver-{chance.randrange(drivers)}"
         yield Ping(f"event-{n:08}", driver, 51.5 + chance.random(), -0.1 + chance.random())
 
 
@@ -81,11 +93,12 @@ async def intake(path: Path, count: int) -> float:
     return count / took
 
 
-async def drained(path: Path, which: Any, count: int, hot: float = 0.0) -> tuple[float, list[tuple[str, float]]]:
-    """Events taken in, then executed. Runs a second, and when the runs of each driver ended."""
+async def drained(path: Path, which: Any, events: list[Ping]) -> tuple[float, float]:
+    """Events taken in, then executed. Seconds for all of them, and for those that are not of the hot driver."""
     async with Engine(f"sqlite:{path}", execute=False):
-        await which.start_many(list(pings(count, hot=hot)))
-    left, done = count, asyncio.Event()
+        await which.start_many(events)
+    left, done = len(events), asyncio.Event()
+    ended.clear()
 
     def watch(told: Any) -> None:
         nonlocal left
@@ -99,16 +112,82 @@ async def drained(path: Path, which: Any, count: int, hot: float = 0.0) -> tuple
     began = time.perf_counter()
     async with engine:
         await done.wait()
-        return count / (time.perf_counter() - began), []
+        whole = time.perf_counter() - began
+    return whole, max((at for driver, at in ended.items() if driver != HOT), default=began) - began
 
 
 async def to_first_step(path: Path, count: int = 200) -> Latency:
     """From an event to its first step, on an idle engine."""
-    taken: list[float] = []
     async with Engine(f"sqlite:{path}"):
-        for ping in pings(count):
-            began = time.time()
-            handle = await stamped.start(ping)
-            taken.append(await handle.result() - began)
-            await asyncio.sleep(0.002)
+        return await _sent(count)
+
+
+async def _sent(count: int) -> Latency:
+    taken: list[float] = []
+    for ping in pings(count):
+        began = time.time()
+        handle = await stamped.start(ping)
+        taken.append(await handle.result() - began)
+        await asyncio.sleep(0.005)
     return Latency.of(taken)
+
+
+async def to_first_step_elsewhere(path: Path, count: int = 200) -> Latency:
+    """The same, where another process executes."""
+    command = [sys.executable, "-c", f"from benchmarks.events import work; work({str(path)!r})"]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        await process.stdout.readline()
+        async with Engine(f"sqlite:{path}", execute=False):
+            return await _sent(count)
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+def work(path: str) -> None:
+    """A worker, until its stdin ends."""
+
+    async def main() -> None:
+        async with Engine(f"sqlite:{path}"):
+            print("open", flush=True)
+            await asyncio.to_thread(sys.stdin.read)
+
+    uvloop.run(main())
+
+
+def report(folder: Path, count: int = 20_000) -> None:
+    """Every figure, with its budget."""
+    print("\nEvents (SQLite, fsync)")
+    events = list(pings(count))
+    limit = bare(folder / "bare.db", [msgspec.msgpack.encode({"ping": ping}) for ping in events])
+    line("bare batched insert of the same bytes", f"{limit:,.0f} events/s")
+    taken = uvloop.run(intake(folder / "intake.db", count))
+    line("(7) start_many, keyed and deduplicated", f"{taken:,.0f} events/s", _ratio(taken / limit, 0.2))
+    plain, _ = uvloop.run(drained(folder / "unkeyed.db", unkeyed, events))
+    turns, alone = uvloop.run(drained(folder / "keyed.db", keyed, events))
+    line("(8) runs without a key, through the queue", f"{count / plain:,.0f} runs/s")
+    line("(8) the same with 150 keys", f"{count / turns:,.0f} runs/s", _ratio(plain / turns, 0.75))
+    rest = events[: count // 10]
+    heated = [each for n, ping in enumerate(rest) for each in (ping, replace(ping, id=f"hot-{n}", driver=HOT))]
+    _, alone = uvloop.run(drained(folder / "rest.db", keyed, rest))
+    whole, beside = uvloop.run(drained(folder / "hot.db", keyed, heated))
+    line(
+        "(9) 150 keys beside one with as many events", f"{len(rest) / beside:,.0f} runs/s", _ratio(alone / beside, 0.9)
+    )
+    line("(9) the hot key itself, one run after the other", f"{len(rest) / whole:,.0f} runs/s")
+    for what, measure in (("this process", to_first_step), ("another process", to_first_step_elsewhere)):
+        found = uvloop.run(measure(folder / f"{what}.db"))
+        line(f"(10) event to its first step, {what}", str(found), f"p50 under 5 ms: {_met(found.p50 < 0.005)}")
+
+
+def _ratio(found: float, least: float) -> str:
+    return f"{found:.2f} ×; at least {least:g}: {_met(found >= least)}"
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "NOT MET"
