@@ -490,16 +490,21 @@ class SqliteStore(SqliteReading, SqlitePost, SqliteSchedules):
         part = f" and losses {'>' if suspects else '<='} 1"
         given = (self.clock(), *(flows or ()), *(() if origin is None else (origin,)), *full, limit)
         rest = f"due <= ?{known}{mine}{free}{part}"
+        # Named, since SQLite would take the index by flow, and read all runs that it ever had.
+        index = "runs_suspect" if suspects else "runs_queued"
         queued = (
-            f"select {ROW} from runs where status = 'queued' and {rest} order by priority desc, due, number limit ?"
+            f"select {ROW} from runs indexed by {index} where status = 'queued' and {rest}"
+            " order by priority desc, due, number limit ?"
         )
-        waiting = f"select {ROW} from runs where status = 'waiting' and {rest} order by due limit ?"
+        waiting = (
+            f"select {ROW} from runs indexed by runs_waiting where status = 'waiting' and {rest} order by due limit ?"
+        )
         rows = [row_from(row) for query in (queued, waiting) for row in db.execute(query, given)]
         return sorted(rows, key=lambda row: (-row.priority, row.due))[:limit]
 
     @staticmethod
     def _running(db: Database, flow: str, taken: Sequence[Row]) -> int:
-        query = "select count(*) from runs where flow = ? and worker is not null"
+        query = "select count(*) from runs indexed by runs_owned where flow = ? and worker is not null"
         return next(iter(db.execute(query, (flow,))))[0] + sum(row.flow == flow for row in taken)
 
     @staticmethod

@@ -35,6 +35,7 @@ create table if not exists runs(
 ) strict;
 
 create index if not exists runs_queued  on runs(priority desc, due, number) where status = 'queued';
+create index if not exists runs_suspect on runs(priority desc, due, number) where status = 'queued' and losses > 1;
 create index if not exists runs_waiting on runs(due)                        where status = 'waiting';
 create index if not exists runs_owned   on runs(worker)                     where worker is not null;
 create index if not exists runs_parent  on runs(parent)                     where parent is not null;

@@ -39,6 +39,7 @@ class Database(Protocol):
     def total_changes(self) -> int: ...
     def file_control(self, name: str, operation: int, pointer: int, /) -> bool: ...
     def set_busy_timeout(self, milliseconds: int, /) -> None: ...
+    def config(self, option: int, value: int, /) -> int: ...
     def close(self) -> None: ...
 
 
@@ -110,6 +111,8 @@ class SqliteFile:
         db.pragma("synchronous", "full" if self.durability == "disk" else "normal")
         db.pragma("cache_size", -32000)
         db.pragma("trusted_schema", False)
+        # Else a statement is planned anew whenever its bindings differ, where a partial index might serve some of them.
+        db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         if self.path is not None:
             keep = ctypes.c_int(1)  # the log's file, which the last to close would delete
             db.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(keep))

@@ -34,7 +34,7 @@ class SqliteReading(SqliteFile):
         return await self._read(self._queued, flow, limit)
 
     def _queued(self, flow: str, limit: int) -> int:
-        queued = "select 1 from runs where status = 'queued' and flow = ? and due <= ?"
+        queued = "select 1 from runs indexed by runs_queued where status = 'queued' and flow = ? and due <= ?"
         held = "select 1 from runs where key is not null and ended is null and status = 'held' and flow = ?"
         query = f"select count(*) from (select * from ({queued}) union all select * from ({held}) limit ?)"
         return next(iter(self.reader.execute(query, (flow, self.clock(), flow, limit))))[0]
