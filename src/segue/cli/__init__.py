@@ -15,6 +15,7 @@ MODULES = {
     **{name: name for name in ("run", "graph", "chaos", "runs", "show", "inbox", "dead", "keys", "drift")},
     **{name: name for name in ("diff", "replay", "doctor")},
     "send": "send",
+    "rejects": "rejects",
     **dict.fromkeys(("resume", "worker"), "work"),
     **dict.fromkeys(("cancel", "signal", "redrive", "discard", "fork"), "mend"),
     "prune": "prune",

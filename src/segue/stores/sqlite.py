@@ -52,6 +52,7 @@ from segue.stores.sqlite_lanes import (
 )
 from segue.stores.sqlite_post import SqlitePost, ask, take, withdraw
 from segue.stores.sqlite_reading import SqliteReading, lapsed_workers
+from segue.stores.sqlite_rejects import SqliteRejects
 from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, checksum_of, fence, insert_entry, row_from
 from segue.types import StepId
 
@@ -124,7 +125,7 @@ class _Since(NamedTuple):
     step: str | None
 
 
-class SqliteStore(SqliteReading, SqlitePost):
+class SqliteStore(SqliteReading, SqlitePost, SqliteRejects):
     """Runs in one SQLite file.
 
     Args:

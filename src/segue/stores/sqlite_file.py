@@ -19,7 +19,7 @@ from segue.stores.inotify import watch
 T = TypeVar("T")
 
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two writers could corrupt the log: sqlite.org/wal.html#walresetbug
-FORMAT = 5
+FORMAT = 6
 """Of the tables: ``user_version`` of the file."""
 
 _BUSY_AFTER = 5.0
@@ -152,6 +152,8 @@ class SqliteFile:
         if 1 <= found <= 4:
             db.execute("alter table runs add column merges integer not null default 0")
             db.execute("alter table runs add column expires real")
+        if found == 5:
+            db.execute("alter table rejects add column once text")
         db.execute(files("segue.stores").joinpath("sqlite.sql").read_text())
         db.execute(f"pragma user_version = {FORMAT}; commit")
 
