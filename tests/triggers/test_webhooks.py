@@ -125,7 +125,7 @@ def test_deliveries_at_the_same_moment_start_one_run() -> None:
     serve(scene)
 
 
-HOSTILE = {
+HOSTILE: dict[str, tuple[dict[str, str], str]] = {
     "no-headers": ({}, "webhook-id"),
     "no-signature": ({"webhook-id": "a", "webhook-timestamp": "1"}, "webhook-signature"),
     "another-secret": (signed(GOOD, secret=b"secret-3"), "no secret"),
@@ -397,9 +397,9 @@ def test_who_does_not_end_the_body_gets_408() -> None:
 class Server:
     """The server of ``server.py`` as a process."""
 
-    def __init__(self, store: str, **env: str) -> None:
+    def __init__(self, store: str, root: Path, **env: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.triggers.server", store],
+            [sys.executable, "-W", "error", "-m", "tests.triggers.server", store, str(root)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             env={**os.environ, "TRAFFIC_SECRET": "secret-1", **env},
@@ -425,11 +425,11 @@ class Server:
 def test_a_crash_before_the_answer_loses_and_doubles_nothing(tmp_path: Path, point: str) -> None:
     store, place = f"sqlite:{tmp_path / 'runs.db'}?durability=process", tmp_path / "ran"
     body = b'{"place": "%s"}' % str(place).encode()
-    server = Server(store, SEGUE_CRASH_AT=point)
+    server = Server(store, tmp_path, SEGUE_CRASH_AT=point)
     with pytest.raises(httpx.TransportError):
         server.post(body, "m1")
     assert server.end() == 137
-    server = Server(store)
+    server = Server(store, tmp_path)
     try:
         first = server.post(body, "m1")
         assert first.status_code == (202 if point == "before-create" else 200)
@@ -443,6 +443,30 @@ def test_a_crash_before_the_answer_loses_and_doubles_nothing(tmp_path: Path, poi
             assert run.id == first.json()["run"]
 
     asyncio.run(look())
+
+
+@pytest.mark.parametrize("point", ["before-artifact", "after-artifact", "before-create", "after-create"])
+def test_a_crash_while_a_file_is_taken_loses_and_doubles_nothing(tmp_path: Path, point: str) -> None:
+    store, place = f"sqlite:{tmp_path / 'runs.db'}?durability=process", tmp_path / "ran"
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "a.txt").write_text(str(place))
+    crashing = Server(store, tmp_path, SEGUE_CRASH_AT=point)
+    assert crashing.process.wait(60) == 137
+    crashing.end()
+    server = Server(store, tmp_path)
+
+    async def look() -> None:
+        async with Engine(store, execute=False) as engine:
+            async with asyncio.timeout(60):
+                while not (found := await engine.store.find(Query())) or found[0].ended is None:
+                    await asyncio.sleep(0.01)
+            assert len(found) == 1
+
+    try:
+        asyncio.run(look())
+    finally:
+        server.end()
+    assert place.read_text() == "x"
 
 
 # Where it is declared, and begun

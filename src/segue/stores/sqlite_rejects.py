@@ -12,6 +12,8 @@ _COLUMNS = "number, source, at, reason, flow, body, size, dealt, once"
 class SqliteRejects(SqliteFile):
     """Keeping what no run could be started for, until somebody has dealt with it."""
 
+    most_rejects = REJECTS
+
     async def reject(self, reject: Reject) -> int:
         return await self._write(self._reject, reject)
 
@@ -31,7 +33,7 @@ class SqliteRejects(SqliteFile):
 
     def _make_room(self, db: Database) -> None:
         (found,) = next(iter(db.execute("select count(*) from rejects")))
-        if (over := found + 1 - REJECTS) <= 0:
+        if (over := found + 1 - self.most_rejects) <= 0:
             return
         query = "select number from rejects where dealt is not null order by number limit ?"
         db.execute(f"delete from rejects where number in ({query})", (over,))

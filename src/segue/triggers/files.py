@@ -5,6 +5,7 @@ after a crash finds the run that is there.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import stat
@@ -13,6 +14,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segue.errors import Conflict, DeclarationError, OwnKey, QueueFull, StoreError, Unstorable, UsageError
@@ -21,8 +24,8 @@ from segue.policies import Duration, seconds
 from segue.runtime.mailbox import ALL
 from segue.runtime.threads import Pool
 from segue.runtime.tickets import Options
-from segue.stores.base import Query, Reject
-from segue.triggers.webhooks import digest_of, specs_of
+from segue.stores.base import Query
+from segue.triggers.webhooks import digest_of, made_reject, specs_of
 
 if TYPE_CHECKING:
     from segue.runtime.engine import Engine
@@ -118,11 +121,15 @@ class Folder:
         self._dealt: dict[str, _Stamp] = {}
 
     async def look(self) -> int:
-        """Start runs for what has stood still since the last look. Gives how many files were dealt with."""
+        """Start runs for what has stood still since the last look. Gives how many files were dealt with.
+
+        Raises:
+            QueueFull, StoreError: some have to wait; the next look finds them again.
+        """
         found = await self.pool.submit(self._scan)
         before, self._seen = self._seen, found
         self._dealt = {name: stamp for name, stamp in self._dealt.items() if found.get(name) == stamp}
-        dealt = 0
+        dealt, trouble = 0, None
         for name, stamp in found.items():
             if before.get(name) != stamp or name in self._dealt:
                 continue
@@ -130,8 +137,13 @@ class Folder:
                 await self._take(name, stamp)
             except _Moving:
                 continue
+            except StoreError as error:  # it may be of this one alone
+                trouble = error
+                continue
             self._dealt[name] = stamp
             dealt += 1
+        if trouble is not None:
+            raise trouble
         return dealt
 
     def _scan(self) -> dict[str, _Stamp]:
@@ -145,7 +157,7 @@ class Folder:
         return found
 
     async def _take(self, name: str, stamp: _Stamp) -> None:
-        source = f"file {name}".encode("utf-8", "backslashreplace").decode()
+        source = f"file {name}"
         id = digest_of(self.spec.name, self.trigger.pattern, name, str(stamp.size), str(stamp.changed))
         run = f"file-{id}"
         if await self.engine.store.find(Query(id=run)):
@@ -156,11 +168,9 @@ class Folder:
             await self.engine.launch(self.spec, args, {}, Options(id=run), wait=True)
         except (_Bad, Conflict, Unstorable, OwnKey, UsageError) as error:
             if not self.engine.is_open:
-                raise
-            log.warning("%s cannot be taken: %s; see: segue rejects", source, error)
-            await self.engine.store.reject(
-                Reject(0, source, 0.0, str(error), self.spec.name, b"", stamp.size, once=f"file {id}")
-            )
+                raise _Moving from None
+            log.warning("file %r cannot be taken: %s; see: segue rejects", name, error)
+            await self.engine.store.reject(made_reject(source, str(error), self.spec.name, run, b"", stamp.size))
 
     def _read(self, name: str, stamp: _Stamp) -> Any:
         path = self.root / name
@@ -173,6 +183,8 @@ class Folder:
         except FileNotFoundError:
             raise _Moving from None
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):  # ours, not the file's
+                raise StoreError(f"{name!r} cannot be copied: {error.strerror}") from None
             raise _Bad(f"it cannot be read: {error.strerror}") from None
 
     def _opened(self, name: str, path: Path, stamp: _Stamp) -> Any:
@@ -188,10 +200,14 @@ class Folder:
                 raise _Moving
             if self.kind is not File:
                 return path.relative_to(self.root) if self.kind is Path else name
-            digest = self.engine.artifacts.put_file(Path(f"/dev/fd/{handle}"))  # what was opened, whatever has its name
-            if _Stamp.of(os.fstat(handle)) != stamp:
-                raise _Moving
-            return File(digest, path.name, stamp.size)
+            artifacts = self.engine.artifacts
+            artifacts.root.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix="incoming-", dir=artifacts.root) as folder:
+                copy = Path(folder, "it")  # that nobody else writes to
+                copyfile(f"/dev/fd/{handle}", copy)  # what was opened, whatever has its name by now
+                if _Stamp.of(os.fstat(handle)) != stamp:
+                    raise _Moving
+                return File(artifacts.put_file(copy), path.name, stamp.size)
         finally:
             os.close(handle)
 

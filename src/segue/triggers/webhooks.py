@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from segue.errors import Conflict, DeclarationError, OwnKey, QueueFull, StoreError, Unstorable, UsageError
+from segue.errors import Conflict, DeclarationError, OwnKey, QueueFull, StoreError, Unstorable, UsageError, shortened
 from segue.policies import Duration, seconds
 from segue.runtime.default import on_engine
 from segue.runtime.mailbox import ALL
@@ -97,7 +97,7 @@ def webhook(
     given: Any = (secret,) if isinstance(secret, Env) else secret
     if isinstance(given, str | bytes):
         raise DeclarationError(f'{declared}: a secret does not belong into code: secret=env("NAME") reads it')
-    several = list(cast("Sequence[Any]", given)) if isinstance(given, list | tuple) else [None]
+    several: list[Any] = list(cast("Sequence[Any]", given)) if isinstance(given, list | tuple) else [None]
     if not all(isinstance(one, Env) for one in several):
         raise DeclarationError(f'{declared}: secret is env("NAME"), or a list of such')
     if bool(several) == unsigned:
@@ -222,7 +222,7 @@ class _Hook:
         source = f"webhook {self.declared.path}"
         once = digest_of(source, self.spec.name, delivery.id or "", hashlib.sha256(delivery.body).hexdigest())
         kept = f"{reason}: {more}" if more else reason
-        reject = Reject(0, source, 0.0, kept, self.spec.name, delivery.body, len(delivery.body), once=once)
+        reject = made_reject(source, kept, self.spec.name, once, delivery.body, len(delivery.body))
         try:
             number = await self.engine.store.reject(reject)
         except StoreError as error:
@@ -251,6 +251,12 @@ def digest_of(*parts: str) -> str:
     """A name made of some others."""
     text = "\0".join(f"{len(part)} {part}" for part in parts)
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def made_reject(source: str, reason: str, flow: str, once: str, body: bytes, size: int) -> Reject:
+    """What could not be taken, as it is kept. Its text is text, however hostile the sender."""
+    source, reason = (text.encode("utf-8", "backslashreplace").decode() for text in (source, reason))
+    return Reject(0, source, 0.0, shortened(reason, 2000), flow, body, size, once=once)
 
 
 def specs_of(flows: Collection[Any]) -> "list[FlowSpec]":
