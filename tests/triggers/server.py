@@ -35,6 +35,7 @@ async def main(store: str, root: str) -> None:
         listening(engine, [served]) as server,
         watching(engine, [filed], Path(root)),
     ):
+        engine.watchers.append(lambda told: print("end", flush=True) if told.what == "end" else None)
         print(server.port, flush=True)
         await asyncio.Event().wait()
 

@@ -4,15 +4,18 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from segue import DeclarationError, File, QueueFull, flow
+from segue.errors import StoreFull
 from segue.flows import Flow
 from segue.runtime.engine import Engine
 from segue.runtime.threads import Pool
+from segue.stores.artifacts import Artifacts
 from segue.stores.base import Query, Reject, Row
 from segue.triggers import files
 from segue.triggers.files import Folder, watching
@@ -202,6 +205,50 @@ def test_a_file_that_is_gone_or_changed_when_it_is_opened_waits(tmp_path: Path) 
         changed.write_text("longer")
         assert await here.look() == 0
         assert await here.runs() == []
+        assert await here.rejects() == []
+
+    play(tmp_path, read, scene)
+
+
+def test_what_is_written_to_while_it_is_copied_is_kept_as_what_was_read(tmp_path: Path) -> None:
+    class Moving(BytesIO):
+        """Its end changes as its beginning is read."""
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            self.getbuffer()[-1:] = b"z"
+            return data
+
+    artifacts = Artifacts(tmp_path / "kept")
+    source = Moving(b"a" * 600_000)
+    digest = artifacts.put_open(source)
+    assert artifacts.get(digest) == b"a" * 599_999 + b"z"
+    assert artifacts.put_open(BytesIO(source.getvalue())) == digest
+    assert [path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()] == [digest[2:]]
+
+
+def test_a_file_that_cannot_be_kept_waits_and_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Artifacts.put_open
+
+    def full(self: Artifacts, source: BinaryIO) -> str:
+        if source.read(3) == b"big":
+            raise StoreFull("no room")
+        source.seek(0)
+        return put(self, source)
+
+    async def scene(here: Scene) -> None:
+        monkeypatch.setattr(Artifacts, "put_open", full)
+        for name in ("a", "b", "c"):
+            (here.root / "inbox" / f"{name}.txt").write_text("big" if name == "b" else name)
+        await here.look()
+        with pytest.raises(StoreFull):
+            await here.look()
+        assert len(await here.runs()) == 2
+        monkeypatch.undo()
+        assert await here.look() == 1
+        assert len(await here.runs()) == 3
         assert await here.rejects() == []
 
     play(tmp_path, read, scene)

@@ -404,9 +404,17 @@ class Server:
             stdout=subprocess.PIPE,
             env={**os.environ, "TRAFFIC_SECRET": "secret-1", **env},
         )
+        self.port = int(self.line())
+
+    def line(self) -> str:
         assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], 60)[0]
-        self.port = int(self.process.stdout.readline())
+        return self.process.stdout.readline().decode().strip()
+
+    def until(self, word: str) -> None:
+        """Wait for a line."""
+        while (line := self.line()) != word:
+            assert line, "it has ended"
 
     def post(self, body: bytes, id: str) -> httpx.Response:
         url = f"http://127.0.0.1:{self.port}/traffic"
@@ -437,12 +445,12 @@ def test_a_crash_before_the_answer_loses_and_doubles_nothing(tmp_path: Path, poi
     finally:
         server.end()
 
-    async def look() -> None:
-        async with Engine(store) as engine:
-            [run] = await engine.store.find(Query())
-            assert run.id == first.json()["run"]
+    assert asyncio.run(runs_in(store)) == 1
 
-    asyncio.run(look())
+
+async def runs_in(store: str) -> int:
+    async with Engine(store, execute=False) as engine:
+        return len(await engine.store.find(Query()))
 
 
 @pytest.mark.parametrize("point", ["before-artifact", "after-artifact", "before-create", "after-create"])
@@ -454,18 +462,11 @@ def test_a_crash_while_a_file_is_taken_loses_and_doubles_nothing(tmp_path: Path,
     assert crashing.process.wait(60) == 137
     crashing.end()
     server = Server(store, tmp_path)
-
-    async def look() -> None:
-        async with Engine(store, execute=False) as engine:
-            async with asyncio.timeout(60):
-                while not (found := await engine.store.find(Query())) or found[0].ended is None:
-                    await asyncio.sleep(0.01)
-            assert len(found) == 1
-
     try:
-        asyncio.run(look())
+        server.until("end")
     finally:
         server.end()
+    assert asyncio.run(runs_in(store)) == 1
     assert place.read_text() == "x"
 
 

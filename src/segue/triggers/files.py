@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from shutil import copyfile
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segue.errors import Conflict, DeclarationError, OwnKey, QueueFull, StoreError, Unstorable, UsageError
@@ -183,8 +181,8 @@ class Folder:
         except FileNotFoundError:
             raise _Moving from None
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):  # ours, not the file's
-                raise StoreError(f"{name!r} cannot be copied: {error.strerror}") from None
+            if error.errno in (errno.EMFILE, errno.ENFILE):  # ours, not the file's
+                raise StoreError(f"{name!r} cannot be opened now: {error.strerror}") from None
             raise _Bad(f"it cannot be read: {error.strerror}") from None
 
     def _opened(self, name: str, path: Path, stamp: _Stamp) -> Any:
@@ -200,14 +198,11 @@ class Folder:
                 raise _Moving
             if self.kind is not File:
                 return path.relative_to(self.root) if self.kind is Path else name
-            artifacts = self.engine.artifacts
-            artifacts.root.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix="incoming-", dir=artifacts.root) as folder:
-                copy = Path(folder, "it")  # that nobody else writes to
-                copyfile(f"/dev/fd/{handle}", copy)  # what was opened, whatever has its name by now
-                if _Stamp.of(os.fstat(handle)) != stamp:
-                    raise _Moving
-                return File(artifacts.put_file(copy), path.name, stamp.size)
+            with open(handle, "rb", closefd=False) as file:
+                digest = self.engine.artifacts.put_open(file)
+            if _Stamp.of(os.fstat(handle)) != stamp:
+                raise _Moving
+            return File(digest, path.name, stamp.size)
         finally:
             os.close(handle)
 
