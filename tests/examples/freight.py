@@ -71,7 +71,7 @@ def segue(*arguments: Any, store: str, code: int = 0, timeout: float = 300) -> s
 
 
 def environment(store: str) -> dict[str, str]:
-    path = ":".join(filter(None, sys.path))
+    path = str(EXAMPLE.parents[1] / "src")  # no other example's folder, which may have an app.py too
     return {"SEGUE_STORE": store, "PYTHONPATH": path, "COLUMNS": "160", "PATH": os.environ["PATH"]}
 
 

@@ -14,7 +14,7 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 MODULES = {
     **{name: name for name in ("run", "graph", "chaos", "runs", "show", "inbox", "dead", "keys", "drift", "alerts")},
     **{name: name for name in ("diff", "replay", "doctor")},
-    **{name: name for name in ("send", "serve")},
+    **{name: name for name in ("send", "serve", "rejects")},
     **dict.fromkeys(("resume", "worker"), "work"),
     **dict.fromkeys(("cancel", "signal", "redrive", "discard", "fork"), "mend"),
     "prune": "prune",

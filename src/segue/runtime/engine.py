@@ -286,8 +286,7 @@ class Engine:
                 self._fenced(new.origin)
                 return await self.launch(spec, args, kwargs, options, wait=wait)
             if existing is not None:
-                self.check_same(existing, new, spec)
-                return Ticket(self, spec, existing.id, existing.created)
+                return await self.first(spec, new, Known(existing.id, same=False))
             ticket = Ticket(self, spec, new.id, new.created)
             if new.status is Status.RUNNING and new.worker == self.worker:  # else it is swept, and claimed by someone
                 ticket.follow()
@@ -355,10 +354,13 @@ class Engine:
             Conflict: it was made with another input.
         """
         if known.same or (loaded := await self.store.load(known.run)) is None:
-            return Ticket(self, spec, known.run, new.created)
-        row, entries = loaded
-        self.check_same(row._replace(input=own_input(row, entries)), new, spec)
-        return Ticket(self, spec, row.id, row.created)
+            row = new._replace(id=known.run)
+        else:
+            row, entries = loaded
+            self.check_same(row._replace(input=own_input(row, entries)), new, spec)
+        ticket = Ticket(self, spec, row.id, row.created)
+        ticket.found = True
+        return ticket
 
     async def kept(self, input: bytes) -> bytes:
         """A long input as a reference to it, once it is on disk."""

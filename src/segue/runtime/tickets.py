@@ -35,6 +35,7 @@ class Ticket:
         self.engine, self.spec, self.id, self.created = engine, spec, id, created
         self.cause: BaseException | None = None
         self.refusal: BaseException | None = None
+        self.found = False
         self._end: asyncio.Future[tuple[Status, bytes | None]] | None = None
 
     def follow(self) -> None:

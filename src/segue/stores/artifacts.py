@@ -10,11 +10,11 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from segue.errors import CorruptRecord, StoreBusy, StoreError, StoreFull
 from segue.runtime import crashpoints
@@ -107,6 +107,43 @@ class Artifacts:
 
             self._place(digest, lambda target: copyfile(source, target))
         return digest
+
+    def put_open(self, source: BinaryIO) -> str:
+        """Keep what an open file holds. It is hashed as it is copied: somebody may write to it meanwhile.
+
+        Raises:
+            OSError: it cannot be read.
+            StoreError: it cannot be written.
+        """
+        from tempfile import mkstemp
+
+        digest = hashlib.sha256()
+        with self._translated(folder := self.root / "00"):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, name = mkstemp(dir=folder, prefix="new-")
+        copy = Path(name)
+        try:
+            with open(handle, "wb") as file:
+                while data := source.read(_PIECE):
+                    digest.update(data)
+                    with self._translated(copy):
+                        file.write(data)
+                with self._translated(copy):
+                    file.flush()
+            if not self._renew(found := digest.hexdigest()):
+                self._place(found, copy.replace)
+            return found
+        finally:
+            copy.unlink(missing_ok=True)
+
+    @staticmethod
+    @contextmanager
+    def _translated(target: Path) -> Generator[None, None, None]:
+        try:
+            yield
+        except OSError as error:
+            kind = StoreFull if error.errno in _FULL else StoreError
+            raise kind(f"artifact {target} could not be written: {error}") from error
 
     def get(self, digest: str) -> bytes:
         """The bytes of this hash.
@@ -248,22 +285,20 @@ class Artifacts:
         target = self.path(digest)
         temporary: Path | None = None
         try:
-            if not target.parent.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _sync(self.root)
-            handle, name = mkstemp(dir=target.parent, prefix="new-")
-            os.close(handle)
-            temporary = Path(name)
-            crashpoints.reach("before-artifact")
-            write(temporary)
-            temporary.chmod(0o444)
-            _sync(temporary)
-            temporary.rename(target)
-            _sync(target.parent)
-            crashpoints.reach("after-artifact")
-        except OSError as error:
-            kind = StoreFull if error.errno in _FULL else StoreError
-            raise kind(f"artifact {target} could not be written: {error}") from error
+            with self._translated(target):
+                if not target.parent.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _sync(self.root)
+                handle, name = mkstemp(dir=target.parent, prefix="new-")
+                os.close(handle)
+                temporary = Path(name)
+                crashpoints.reach("before-artifact")
+                write(temporary)
+                temporary.chmod(0o444)
+                _sync(temporary)
+                temporary.rename(target)
+                _sync(target.parent)
+                crashpoints.reach("after-artifact")
         finally:
             if temporary is not None:
                 with suppress(OSError):

@@ -219,6 +219,36 @@ class Cell(NamedTuple):
     body: bytes
 
 
+REJECTS, KEPT = 100_000, 64 << 10
+"""How many rejects are kept, and how many bytes of each."""
+
+
+class Reject(NamedTuple):
+    """Something that came from outside, and no run could be started for.
+
+    Attributes:
+        number: its place among all of them, once it is stored.
+        source: where it came from: ``webhook /traffic``, ``file inbox/a.pdf``.
+        at: when it was stored, seconds since the epoch.
+        reason: why it could not be taken.
+        flow: for which flow it was meant.
+        body: what came; of more than ``KEPT`` bytes, the beginning.
+        size: bytes of all that came.
+        dealt: what was done about it; None: nothing yet.
+        once: a name for it. Under one name there is only the first.
+    """
+
+    number: int
+    source: str
+    at: float
+    reason: str
+    flow: str | None
+    body: bytes
+    size: int
+    dealt: str | None = None
+    once: str | None = None
+
+
 class Batch(NamedTuple):
     """Everything that one group commit writes, for any number of runs.
 
@@ -438,6 +468,7 @@ class Store(Protocol):
     - A run that ``merges`` and is claimed for the first time takes those of its key along that are held, merge, are due
       and have not begun, the earliest first: they end as ``merged``, and their inputs stand in its journal.
     - A run that has not begun by the time when it ``expires`` is never claimed: it ends as ``expired``.
+    - A reject is written once by its name, and is kept until it was dealt with.
     """
 
     url: str
@@ -521,6 +552,32 @@ class Store(Protocol):
 
     async def advance(self, schedule: str, upto: float) -> None:
         """Note how far a schedule has been dealt with. It only moves forward."""
+        ...
+
+    async def reject(self, reject: Reject) -> int:
+        """Store what could not be taken, durably. Gives its number, or that of the one that has its name already.
+
+        There are ``REJECTS`` at most: beyond that, those that were dealt with make room, the oldest first.
+
+        Raises:
+            StoreFull: none of them was dealt with. Nothing was written.
+        """
+        ...
+
+    async def rejects(self, limit: int, number: int | None = None, open: bool = True) -> list[Reject]:
+        """What could not be taken, newest first.
+
+        Args:
+            number: only this one, whether it was dealt with or not.
+            open: only those that nobody dealt with.
+
+        Raises:
+            CorruptRecord: stored bytes are not what was written.
+        """
+        ...
+
+    async def deal(self, number: int, how: str) -> bool:
+        """Note what was done about a reject. False: there is none that is open."""
         ...
 
     async def amend(self, change: Amend) -> bool:

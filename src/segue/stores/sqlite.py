@@ -52,6 +52,7 @@ from segue.stores.sqlite_lanes import (
 )
 from segue.stores.sqlite_post import SqlitePost, ask, take, withdraw
 from segue.stores.sqlite_reading import SqliteReading, lapsed_workers
+from segue.stores.sqlite_rejects import SqliteRejects
 from segue.stores.sqlite_rows import ENDED, ENTRY, ROW, checksum_of, fence, insert_entry, row_from
 from segue.stores.sqlite_schedules import SqliteSchedules
 from segue.types import StepId
@@ -125,7 +126,7 @@ class _Since(NamedTuple):
     step: str | None
 
 
-class SqliteStore(SqliteReading, SqlitePost, SqliteSchedules):
+class SqliteStore(SqliteReading, SqlitePost, SqliteRejects, SqliteSchedules):
     """Runs in one SQLite file.
 
     Args:
@@ -484,21 +485,17 @@ class SqliteStore(SqliteReading, SqlitePost, SqliteSchedules):
         suspects: bool,
         full: Collection[str] = (),
     ) -> list[Row]:
-        known = "" if flows is None else f" and flow in ({','.join('?' * len(flows))})"
+        known = "" if flows is None else f" and +flow in ({','.join('?' * len(flows))})"
+        # The plus keeps SQLite from the index by flow, by which it would read all runs that the flow ever had.
         mine = "" if origin is None else " and origin = ?"
         free = f" and (concurrency is null or flow not in ({','.join('?' * len(full))}))" if full else ""
         part = f" and losses {'>' if suspects else '<='} 1"
         given = (self.clock(), *(flows or ()), *(() if origin is None else (origin,)), *full, limit)
         rest = f"due <= ?{known}{mine}{free}{part}"
-        # Named, since SQLite would take the index by flow, and read all runs that it ever had.
-        index = "runs_suspect" if suspects else "runs_queued"
         queued = (
-            f"select {ROW} from runs indexed by {index} where status = 'queued' and {rest}"
-            " order by priority desc, due, number limit ?"
+            f"select {ROW} from runs where status = 'queued' and {rest} order by priority desc, due, number limit ?"
         )
-        waiting = (
-            f"select {ROW} from runs indexed by runs_waiting where status = 'waiting' and {rest} order by due limit ?"
-        )
+        waiting = f"select {ROW} from runs where status = 'waiting' and {rest} order by due limit ?"
         rows = [row_from(row) for query in (queued, waiting) for row in db.execute(query, given)]
         return sorted(rows, key=lambda row: (-row.priority, row.due))[:limit]
 

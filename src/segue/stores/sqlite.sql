@@ -121,10 +121,12 @@ create table if not exists rejects(
   body     blob not null,              -- what came, or its beginning
   size     integer not null,           -- bytes of all that came
   checksum integer not null,           -- crc32 of the body
-  dealt    text                        -- what was done about it; null: nothing yet
+  dealt    text,                       -- what was done about it; null: nothing yet
+  once     text                        -- the same thing that comes again is not written again
 ) strict;
 
 create index if not exists rejects_open on rejects(number) where dealt is null;
+create unique index if not exists rejects_once on rejects(once);
 
 create table if not exists schedules(
   name  text primary key,              -- a flow and one of its triggers
