@@ -429,25 +429,14 @@ class Env:
             question = asked[0]
         id = question if isinstance(question, str) else question.id
 
-        async def scene(life: Life) -> None:
-            await inbox.answer(id, value, by=by, store=life.mount)
-            life.engine.look_for_mail()
-            await life.loop.settled()
-
-        self._play(scene, None)
+        self._deliver(lambda life: inbox.answer(id, value, by=by, store=life.mount))
 
     def send(self, run: RunRecord | str, signal: str, value: Any = None) -> None:
         """Send a signal to a run, and let happen what happens without any time passing.
 
         >>> env.send(record, "paid", {"amount": 900})
         """
-
-        async def scene(life: Life) -> None:
-            await send_signal(life.mount, _id_of(run) or "", signal, value)
-            life.engine.look_for_mail()
-            await life.loop.settled()
-
-        self._play(scene, None)
+        self._deliver(lambda life: send_signal(life.mount, _id_of(run) or "", signal, value))
 
     def cancel(self, run: RunRecord | str, reason: str = "", *, by: str = "") -> None:
         """Cancel a run, and let happen what happens without any time passing.
@@ -455,9 +444,17 @@ class Env:
         >>> env.cancel(record); env.record(record).status
         'cancelled'
         """
+        self._deliver(lambda life: cancel_run(life.mount, _id_of(run) or "", by=by, why=reason))
+
+    def _deliver(self, sending: Callable[[Life], Awaitable[Any]]) -> None:
+        """Send something, once, however often the process dies of what follows, and let happen what happens."""
+        sent = False
 
         async def scene(life: Life) -> None:
-            await cancel_run(life.mount, _id_of(run) or "", by=by, why=reason)
+            nonlocal sent
+            if not sent:
+                await sending(life)
+                sent = True
             life.engine.look_for_mail()
             await life.loop.settled()
 
