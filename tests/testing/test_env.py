@@ -520,6 +520,38 @@ def test_a_step_that_always_kills_its_worker_ends_its_run(env: Env) -> None:
     assert record.error.type == "WorkerLost"
 
 
+def test_who_looks_often_does_not_put_off_what_is_queued(env: Env) -> None:
+    """A run that lost two workers is executed by itself for a while, and this one waits for another run meanwhile."""
+
+    @step
+    async def work() -> str:
+        return "done"
+
+    @flow(name="awaited")
+    async def awaited() -> str:
+        return await work()
+
+    @step
+    async def watch() -> int:
+        handle = await awaited.options(id="the-other").start()
+        looks = 0
+        while await handle.status() != "completed":
+            if (looks := looks + 1) > 1000:
+                raise AssertionError("nobody executes it")
+            await asyncio.sleep(0.05)
+        return looks
+
+    @flow(name="watching")
+    async def watching() -> int:
+        return await watch()
+
+    env.crash_at("before-body")  # of watch
+    env.crash_at("before-body", nth=2)  # of watch, and then of work
+    record = env.run(watching)
+    assert record.crashes == 2
+    assert record.unwrap() > 10
+
+
 def test_a_suspect_may_wait_for_another_one(env: Env) -> None:
     """Both were in memory when two workers died. The one that waits must not keep the other out for ever."""
 

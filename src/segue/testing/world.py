@@ -242,8 +242,8 @@ class VirtualEngine(Engine):
                 self.nudge()
                 return True
         due = self._next_look(now)
-        if self._alarm is not None and self._alarm.when() == due:
-            return False
+        if self._alarm is not None and due is not None and self._alarm.when() <= due:
+            return False  # a second look is not put off by whoever wakes more often than each second
         if self._alarm is not None:
             self._alarm.cancel()
         set_before, self._alarm = self._alarm, None if due is None else self.ambient.call_at(due, self._ring)
