@@ -558,6 +558,20 @@ def test_a_crash_that_did_not_happen_is_said(env: Env) -> None:
     assert env.run(packing, ["hat"]).crashes == 0
 
 
+def test_a_worker_that_dies_just_after_a_run_has_ended(env: Env) -> None:
+    @step
+    async def work() -> str:
+        return "done"
+
+    @flow(name="working")
+    async def working() -> str:
+        return await work()
+
+    env.crash_at("before-claim")  # it is not claimed: that is the look for more work when it has ended
+    record = env.run(working)
+    assert (record.unwrap(), record.crashes) == ("done", 1)
+
+
 @flow(name="beside")
 async def beside(city: str) -> str:
     return await book(city)

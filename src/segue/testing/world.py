@@ -335,7 +335,7 @@ class Life:
         if trapped:
             crashpoints.listen(self._reach)
         try:
-            return self._runner.run(main)
+            result = self._runner.run(main)
         except BaseException as error:
             if self.mount.dead:
                 raise Crash from error
@@ -344,6 +344,9 @@ class Life:
             if trapped:
                 crashpoints.unlisten(self._reach)
             self.world.now = self.loop.wall()
+        if self.mount.dead:  # by what ran beside it, in the moment of its end
+            raise Crash
+        return result
 
     def _reach(self, point: str) -> bool:
         if not self._is_own():
