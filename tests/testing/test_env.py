@@ -2,14 +2,17 @@
 
 import asyncio
 import gc
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from segue import (
+    Engine,
     Pipeline,
     Retry,
     RunFailed,
@@ -585,6 +588,89 @@ def test_a_crash_that_did_not_happen_is_said(env: Env) -> None:
     with pytest.raises(NothingCrashed, match="the 99th entry of the journal was never reached"):
         env.run(packing, ["hat"])
     assert env.run(packing, ["hat"]).crashes == 0
+
+
+def test_a_worker_that_dies_just_after_a_run_has_ended(env: Env) -> None:
+    @step
+    async def work() -> str:
+        return "done"
+
+    @flow(name="working")
+    async def working() -> str:
+        return await work()
+
+    env.crash_at("before-claim")  # it is not claimed: that is the look for more work when it has ended
+    record = env.run(working)
+    assert (record.unwrap(), record.crashes) == ("done", 1)
+
+
+@flow(name="beside")
+async def beside(city: str) -> str:
+    return await book(city)
+
+
+async def _runs_on_an_engine_of_its_own() -> str:
+    async with asyncio.timeout(60), Engine("memory:"):
+        return await beside("Bern")
+
+
+@pytest.mark.parametrize(
+    ("point", "nth"),
+    [("before-create", 2), ("after-commit", 2), ("before-body", 2), ("after-body", 2), ("before-claim", 3)],
+)
+def test_an_engine_on_another_thread_sets_off_no_crash(env: Env, point: str, nth: int) -> None:
+    """The trap is one time more than the run gets there by itself."""
+
+    @step
+    async def meanwhile() -> str:
+        with ThreadPoolExecutor(1) as other:
+            return other.submit(asyncio.run, _runs_on_an_engine_of_its_own()).result()
+
+    @flow(name="meanwhiling")
+    async def meanwhiling() -> str:
+        return await meanwhile()
+
+    env.crash_at(point, nth=nth)
+    with pytest.raises(NothingCrashed):
+        env.run(meanwhiling)
+    assert bodies == ["book Bern"]
+
+
+def test_crashes_on_two_threads_do_not_take_each_others_place() -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    @step
+    async def outlast() -> str:
+        begun.set()
+        assert over.wait(60)
+        return "done"
+
+    @step
+    async def wait_for_the_other() -> str:
+        assert begun.wait(60)
+        return "done"
+
+    @flow(name="outlasting")
+    async def outlasting() -> str:
+        return await outlast()
+
+    @flow(name="outlasted")
+    async def outlasted() -> str:
+        return await wait_for_the_other()
+
+    def crashing(of: Any) -> RunRecord:
+        with Env() as env:
+            env.crash_at("after-body")
+            return env.run(of)
+
+    with ThreadPoolExecutor(1) as other:
+        longer = other.submit(crashing, outlasting)
+        try:
+            shorter = crashing(outlasted)
+        finally:
+            over.set()
+        records = shorter, longer.result()
+    assert [(record.unwrap(), record.crashes) for record in records] == [("done", 1)] * 2
 
 
 def test_crashes_at_no_such_place_are_refused(env: Env) -> None:

@@ -27,6 +27,7 @@ from segue.core.lifecycle import Status
 from segue.errors import UsageError
 from segue.runtime import crashpoints, resources
 from segue.runtime import engine as engines
+from segue.runtime.context import HERE
 from segue.runtime.engine import Around, Engine, Told
 from segue.runtime.ids import worker_id
 from segue.runtime.journal import Journal
@@ -313,6 +314,7 @@ class Life:
         self.engine.around = world.around
         self.engine.watchers.append(world.heard)
         self.engine.chance = random.Random(f"{world.seed}:{world.lives}").random
+        self._thread, self._aside = threading.get_ident(), self.engine.aside
         self._runner = asyncio.Runner(loop_factory=lambda: self.loop)
         self._runner.run(self.engine.open())
 
@@ -328,20 +330,27 @@ class Life:
         """
         self.loop.jumps = 0
         self.mount.trap = trap
-        armed, reach = crashpoints.armed, crashpoints.reach
-        if trap is not None and trap.at in crashpoints.POINTS:
-            crashpoints.armed, crashpoints.reach = True, self._reach
+        self._thread = threading.get_ident()
+        trapped = trap is not None and trap.at in crashpoints.POINTS
+        if trapped:
+            crashpoints.listen(self._reach)
         try:
-            return self._runner.run(main)
+            result = self._runner.run(main)
         except BaseException as error:
             if self.mount.dead:
                 raise Crash from error
             raise
         finally:
-            crashpoints.armed, crashpoints.reach = armed, reach
+            if trapped:
+                crashpoints.unlisten(self._reach)
             self.world.now = self.loop.wall()
+        if self.mount.dead:  # by what ran beside it, in the moment of its end
+            raise Crash
+        return result
 
-    def _reach(self, point: str) -> None:
+    def _reach(self, point: str) -> bool:
+        if not self._is_own():
+            return False
         if self.mount.dead:
             raise Crash
         trap = self.mount.trap
@@ -349,6 +358,14 @@ class Life:
             trap.left -= 1
             if trap.left == 0:
                 self.die()
+        return True
+
+    def _is_own(self) -> bool:
+        """Whether what this thread does is part of this life: other engines of the process get to crash points too."""
+        thread = threading.get_ident()
+        if thread == self._thread or thread in self._aside.busy:
+            return True
+        return getattr(HERE.get(), "artifacts", None) is self.engine.artifacts  # a step's thread
 
     def die(self) -> NoReturn:
         """End here and now. From any thread of this life."""
