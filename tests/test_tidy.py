@@ -47,7 +47,7 @@ PURE = ("segue.core", "segue.policies", "segue.limits", "segue.errors", "segue.t
 VALUES = ("segue.values", "segue.outcomes", "segue.checks", "segue.model_text", "segue.schemas", "segue.drift")
 OUTER = (
     "segue.cli", "segue.pipelines", "segue.loading", "segue.inspection", "segue.testing", "segue.models",
-    "segue.comparison", "segue.retention", "segue.observe", "segue.alerts",
+    "segue.comparison", "segue.retention", "segue.observe", "segue.alerts", "segue.triggers",
 )  # fmt: skip
 FRONT = (
     "segue.steps", "segue.declared", "segue.gates", "segue.together", "segue.flows", "segue.inside", "segue.files",

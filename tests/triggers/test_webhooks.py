@@ -552,3 +552,8 @@ def test_the_port_is_free_again_afterwards() -> None:
 
     serve(scene)
     socket.create_server(("127.0.0.1", ports[0])).close()
+
+
+def test_who_declares_a_webhook_does_not_wait_for_a_server_to_load() -> None:
+    code = "import sys, segue.triggers; assert not {'starlette', 'uvicorn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
