@@ -1,7 +1,6 @@
 """``segue resume`` and ``segue worker``: executing what is in the store."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -9,11 +8,12 @@ import click
 from segue.cli.options import with_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from segue.alerts import Alerts
     from segue.cli.session import Stop
     from segue.cli.view import View
+    from segue.flows import Flow
     from segue.retention import Retention
     from segue.runtime.engine import Engine
     from segue.stores.base import Row
@@ -39,7 +39,7 @@ def resume(targets: tuple[str, ...], store: str | None) -> int:
 
     with stdout_kept():
         show_logs()
-        return run_loop(_resume(engine_for(targets, store)))
+        return run_loop(_resume(engine_for(targets, store)[0]))
 
 
 @click.command()
@@ -56,33 +56,31 @@ def worker(targets: tuple[str, ...], concurrency: int, store: str | None) -> int
 
     with stdout_kept():
         show_logs()
-        engine = engine_for(targets, store)
+        engine, _ = engine_for(targets, store)
         engine.concurrency = concurrency
-        return run_loop(work(engine))
+        return run_loop(_work(engine))
 
 
-def engine_for(targets: tuple[str, ...], store: str | None) -> "Engine":
-    """An engine for the flows of these targets."""
+def engine_for(targets: tuple[str, ...], store: str | None) -> "tuple[Engine, list[Flow[..., Any]]]":
+    """An engine that executes the flows that the targets name, and those."""
     from segue.loading import find_flows
     from segue.runtime.engine import Engine
 
-    names = frozenset(flow.name for flow in find_flows(targets))
+    flows = find_flows(targets)
     engine = Engine(store)
-    engine.flows = names
-    return engine
+    engine.flows = frozenset(flow.name for flow in flows)
+    return engine, flows
 
 
-Beside = Callable[["Engine"], AbstractAsyncContextManager[Sequence[str]]]
-"""Something that goes on beside a worker, and what to say of it."""
+async def _work(engine: "Engine") -> int:
+    async with at_work(engine) as stop:
+        await stop.wait()
+    return 0
 
 
 @asynccontextmanager
-async def _nothing(engine: "Engine") -> AsyncGenerator[Sequence[str], None]:
-    yield ()
-
-
-async def work(engine: "Engine", beside: Beside = _nothing) -> int:
-    """Execute runs until somebody wants it to stop."""
+async def at_work(engine: "Engine") -> "AsyncGenerator[Stop, None]":
+    """A worker at work, which says what it does, and in the end what it hands back."""
     from segue.cli.session import watched
     from segue.cli.text import say
     from segue.cli.view import LineView
@@ -96,14 +94,10 @@ async def work(engine: "Engine", beside: Beside = _nothing) -> int:
         if alerts is not None:
             engine.spawn(alerts.keep(engine))
         say(f"segue: worker {engine.worker} executes {', '.join(sorted(engine.flows or ()))} from {engine.store.url}")
-        async with beside(engine) as said:
-            for line in said:
-                say(f"segue: {line}")
-            await stop.wait()
+        yield stop
         unfinished = len(engine.runs)
     if unfinished:
         say(f"segue: {unfinished} run{'s' * (unfinished > 1)} handed back")
-    return 0
 
 
 def _retention() -> "Retention | None":

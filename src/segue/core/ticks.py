@@ -1,63 +1,117 @@
-"""Which instants of a schedule get a run, of those that have come since somebody looked last."""
+"""Which ticks of a schedule are due: from what was dealt with, what time it is, and the policy for what was missed.
 
-from collections.abc import Iterable
-from itertools import takewhile
-from typing import Literal, NamedTuple
+Whoever finds ticks due first writes down up to when they are dealt with now: the plan. What it comes to follows from
+the plan alone, so that any number of schedulers, whatever their clocks say, and whoever goes on after a crash, start
+the same runs in the same order; and nothing is planned before the plan is done.
+"""
 
-CatchUp = Literal["latest", "all", "none"] | float
-"""What becomes of instants that nobody saw come: the last one gets a run; each does; none does; each does that is not
-older than so many seconds."""
+from collections.abc import Iterator
+from itertools import islice
+from math import inf, nextafter
+from typing import Literal, NamedTuple, Protocol
 
-ON_TIME = 60.0
-"""Seconds by which an instant may be late and still count as seen."""
+Policy = Literal["latest", "all", "none"] | float
+"""What becomes of ticks that were missed: one run for all of them, each, none, or those not older than so many seconds.
+"""
 
 AT_ONCE = 100
-"""Runs that one look makes at most. The rest is left to the next."""
+"""Ticks in one plan at most: after a long time the oldest come first, and other schedules have their turn between."""
 
-CONSIDERED = 10_000
-"""Instants that one look considers at most."""
+COUNTED = 20_000
+"""Missed ticks are counted so far."""
+
+GRACE = 60.0
+"""Seconds for which a tick is not yet missed where those are skipped: a scheduler may be late, or start again."""
+
+
+class Instants(Protocol):
+    """The instants of a schedule, in seconds since the epoch. Whoever asks from wherever sees the same ones."""
+
+    def after(self, time: float) -> Iterator[float]:
+        """Those later than this, in order."""
+        ...
+
+
+class Progress(NamedTuple):
+    """How far a schedule has come.
+
+    Attributes:
+        upto: ticks until then were dealt with.
+        planned: ticks until then are being dealt with; as ``upto`` if none are.
+    """
+
+    upto: float
+    planned: float
+
+    @property
+    def under_way(self) -> bool:
+        """There is a plan, which goes first."""
+        return self.planned > self.upto
+
+    @property
+    def done(self) -> "Progress":
+        """Once all of the plan was started."""
+        return Progress(self.planned, self.planned)
 
 
 class Due(NamedTuple):
-    """What is to be done about a schedule.
+    """A tick to start a run for.
 
     Attributes:
-        ticks: the instants that get a run, oldest first; seconds since the epoch.
-        missed: how many came before them and get none.
-        upto: how far the schedule has been dealt with then.
-        more: there is more to do at once.
+        at: its instant, seconds since the epoch.
+        missed: how many before it are left out for its sake.
     """
 
-    ticks: tuple[float, ...]
-    missed: int
-    upto: float
-    more: bool = False
+    at: float
+    missed: int = 0
 
 
-def due(instants: Iterable[float], upto: float, now: float, catch_up: CatchUp) -> Due:
-    """Decide about the instants after ``upto``, in order, up to now.
+def plan(was: Progress | None, now: float, instants: Instants, policy: Policy) -> Progress | None:
+    """What to write down before anything is started; None if nothing is due.
 
-    Time only moves forward here: where the clock was set back, nothing is due until it is where it was.
-
-    >>> due([60.0, 120.0, 180.0], 0.0, 130.0, "latest")
-    Due(ticks=(120.0,), missed=1, upto=120.0, more=False)
+    Args:
+        was: None for a schedule that is seen for the first time: its ticks count from now on.
     """
-    come: list[float] = []
-    for instant in takewhile(lambda instant: instant <= now, instants):
-        come.append(instant)
-        if len(come) == CONSIDERED:
-            break
-    if not come:
-        return Due((), 0, upto)
-    cut = len(come) == CONSIDERED
-    if catch_up == "latest":
-        wanted = [] if cut else come[-1:]
-    elif catch_up == "none":
-        wanted = [instant for instant in come[-1:] if now - instant <= ON_TIME]
-    elif catch_up == "all":
-        wanted = come
-    else:
-        wanted = [instant for instant in come if now - instant <= catch_up]
-    ticks = tuple(wanted[:AT_ONCE])
-    more = cut or len(wanted) > AT_ONCE
-    return Due(ticks, len(come) - len(wanted), ticks[-1] if len(wanted) > AT_ONCE else come[-1], more)
+    if was is None:
+        return Progress(now, now)
+    if was.under_way:
+        return was
+    first = next(instants.after(was.upto), None)
+    if first is None or first > now:
+        return None
+    grace = GRACE if policy == "none" else policy
+    since = was.upto if isinstance(grace, str) else max(was.upto, nextafter(now - grace, -inf))
+    if policy in ("latest", "none"):
+        return Progress(since, now)
+    many = list(islice(_until(now, instants.after(since)), AT_ONCE))
+    return Progress(since, many[-1] if len(many) == AT_ONCE else now)
+
+
+def due(progress: Progress, instants: Instants, policy: Policy) -> list[Due]:
+    """The ticks of a plan, in order."""
+    between = _until(progress.planned, instants.after(progress.upto))
+    if policy not in ("latest", "none"):
+        return [Due(at) for at in between]
+    some = list(islice(between, COUNTED))
+    if not some:
+        return []
+    last = some[-1] if len(some) < COUNTED else _last(progress, instants)
+    return [Due(last, len(some) - 1 if policy == "latest" else 0)]
+
+
+def _until(time: float, instants: Iterator[float]) -> Iterator[float]:
+    for at in instants:
+        if at > time:
+            return
+        yield at
+
+
+def _last(progress: Progress, instants: Instants) -> float:
+    """The last instant of very many."""
+    back = 1.0
+    while True:
+        since = max(progress.upto, progress.planned - back)
+        found = list(_until(progress.planned, instants.after(since)))
+        if found:
+            return found[-1]
+        back *= 4

@@ -7,6 +7,7 @@ from zlib import crc32
 
 from segue.core.entries import Entry
 from segue.core.lifecycle import Status
+from segue.core.ticks import Progress
 from segue.errors import CorruptRecord
 
 
@@ -467,6 +468,7 @@ class Store(Protocol):
     - Of the runs that are created for one event within its window, one is written.
     - A run that ``merges`` and is claimed for the first time takes those of its key along that are held, merge, are due
       and have not begun, the earliest first: they end as ``merged``, and their inputs stand in its journal.
+    - Of several that let a schedule come further from where it was, one does.
     - A run that has not begun by the time when it ``expires`` is never claimed: it ends as ``expired``.
     - A reject is written once by its name, and is kept until it was dealt with.
     """
@@ -546,12 +548,16 @@ class Store(Protocol):
         """
         ...
 
-    async def schedules(self, names: Collection[str]) -> dict[str, float]:
-        """How far these schedules have been dealt with, of those that are known."""
+    async def schedules(self, names: Sequence[str]) -> dict[str, Progress]:
+        """How far these schedules have come, by name; those that were seen before."""
         ...
 
-    async def advance(self, schedule: str, upto: float) -> None:
-        """Note how far a schedule has been dealt with. It only moves forward."""
+    async def progress(self, name: str, was: Progress | None, to: Progress) -> bool:
+        """Let a schedule come further, durably. False: it is not as it was, and stays as it is.
+
+        Args:
+            was: None if it was never seen.
+        """
         ...
 
     async def reject(self, reject: Reject) -> int:

@@ -129,9 +129,9 @@ create index if not exists rejects_open on rejects(number) where dealt is null;
 create unique index if not exists rejects_once on rejects(once);
 
 create table if not exists schedules(
-  name  text primary key,              -- a flow and one of its triggers
-  upto  real not null,                 -- ticks until then were dealt with
-  since real not null                  -- when it was first seen
+  name    text primary key,            -- a flow and one of its triggers
+  upto    real not null,               -- ticks until then were dealt with
+  planned real not null                -- ticks until then are being dealt with; as upto if none are
 ) strict, without rowid;
 
 create table if not exists workers(

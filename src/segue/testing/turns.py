@@ -1,10 +1,12 @@
 """What every store promises of keys and events, beside all else: tests to subclass like ``StorePromises``."""
 
+import asyncio
 import random
 from typing import Any
 
 from segue.core.entries import Kind
 from segue.core.lifecycle import TERMINAL, Status
+from segue.core.ticks import Progress
 from segue.errors import OwnKey
 from segue.runtime.failures import failure_of
 from segue.runtime.mailbox import events_of
@@ -80,14 +82,31 @@ class KeyPromises(StorePromises):
 
     # Schedules
 
-    def test_a_schedule_only_moves_forward(self) -> None:
+    def test_a_schedule_comes_further_from_where_it_is(self) -> None:
         async def scene(store: Store) -> None:
-            assert await store.schedules(["a", "b"]) == {}
-            for upto in (5.0, 3.0, 7.0, 6.0):
-                await store.advance("a", upto)
-            await store.advance("b", 1.0)
-            assert await store.schedules(["a", "b", "c"]) == {"a": 7.0, "b": 1.0}
+            assert await store.schedules(["f 1s", "f 2s"]) == {}
             assert await store.schedules([]) == {}
+            first, planned = Progress(10.5, 10.5), Progress(10.5, 12.25)
+            assert not await store.progress("f 1s", first, planned), "it was never seen"
+            assert await store.progress("f 1s", None, first)
+            assert not await store.progress("f 1s", None, planned), "it was seen"
+            assert await store.progress("f 1s", first, planned)
+            assert not await store.progress("f 1s", first, Progress(10.5, 13.0)), "it has come further"
+            assert await store.schedules(["f 2s", "f 1s"]) == {"f 1s": planned}
+            assert await store.progress("f 2s", None, first)
+            assert await store.progress("f 1s", planned, planned.done)
+            assert await store.schedules(["f 2s", "f 1s"]) == {"f 1s": planned.done, "f 2s": first}
+
+        self.play(scene)
+
+    def test_of_several_that_let_a_schedule_come_further_one_does(self) -> None:
+        async def scene(store: Store) -> None:
+            was = None
+            for round in range(5):
+                told = [store.progress("f", was, Progress(round, round + n / 8)) for n in range(8)]
+                done = await asyncio.gather(*told)
+                assert done.count(True) == 1
+                was = (await store.schedules(["f"]))["f"]
 
         self.play(scene)
 

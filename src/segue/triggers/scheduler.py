@@ -1,111 +1,121 @@
-"""The scheduler: starts a run for each instant of each schedule, once, however many of it there are.
-
-A tick is a run whose id is made of flow, schedule and instant: whoever comes second finds it there. Only when it is
-durable does the store note how far the schedule was dealt with. So a crash in between repeats what changes nothing.
-"""
+"""The scheduler: it sleeps until the next tick of any schedule, and starts the runs that are due."""
 
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
-from segue.core.ticks import due
-from segue.errors import Conflict, QueueFull, StoreError, UsageError
-from segue.runtime import crashpoints
+from segue.core.ticks import Due, Progress, due, plan
+from segue.errors import Conflict, SegueError
+from segue.flows import Flow
 from segue.runtime.engine import Engine
+from segue.runtime.ids import short_id
 from segue.runtime.spec import FlowSpec
 from segue.runtime.tickets import Options
-from segue.triggers.schedules import Schedule, tick_parameter
+from segue.triggers.schedules import Cron, Every, Schedule, Tick, taking
 
 log = logging.getLogger("segue")
 
-LONGEST_REST = 10.0
-"""Seconds between two looks at most: clocks are set."""
+LONGEST = 30.0
+"""Seconds between two looks at the clock, which may have been set meanwhile."""
 
-AGAIN_AFTER = 1.0
-"""Seconds after which what could not be done is tried again."""
+AGAIN = 1.0
+"""Seconds after which what could not be started is tried again."""
 
 
-class Timetable(NamedTuple):
-    """A schedule and the flow that it starts."""
+class Scheduled(NamedTuple):
+    """A flow and one of its schedules."""
 
     spec: FlowSpec
     schedule: Schedule
 
     @property
     def name(self) -> str:
-        return f"{self.spec.name}\n{self.schedule.text}"
-
-
-def timetables(specs: Sequence[FlowSpec]) -> list[Timetable]:
-    """The schedules of these flows."""
-    return [Timetable(spec, on) for spec in specs for on in spec.on if isinstance(on, Schedule)]
-
-
-def tick_id(table: Timetable, instant: float) -> str:
-    """The id of the run for an instant."""
-    key = f"{table.name}\n{instant:.3f}".encode()
-    return f"tick-{hashlib.blake2b(key, digest_size=10).hexdigest()}"
+        """What it is called in the store."""
+        return f"{self.spec.name} {self.schedule.text}"
 
 
 class Scheduler:
-    """Serves the schedules of some flows with an engine, which need not execute them."""
+    """Starts the runs that schedules ask for. Any number of them may work on one store.
 
-    def __init__(self, engine: Engine, specs: Sequence[FlowSpec]) -> None:
-        self.engine, self.tables = engine, timetables(specs)
-        self._upto: dict[str, float] = {}
-        self._trouble = ""
+    Each tick is a run with an id of its own, made of the flow, the schedule and the instant: a second one finds it. The
+    schedule comes further once the run is durable, so that a crash in between loses nothing and starts nothing twice.
+
+    Args:
+        flows: those whose schedules it keeps.
+
+    >>> async with Engine() as engine:
+    ...     await Scheduler(engine, [refresh]).run()
+    """
+
+    def __init__(self, engine: Engine, flows: Iterable[Flow[..., Any]]) -> None:
+        every = [Scheduled(flow.spec, on) for flow in flows for on in flow.spec.on if isinstance(on, Cron | Every)]
+        self.engine = engine
+        self.scheduled = {one.name: one for one in every}
+        self._troubles: dict[str, str] = {}
 
     async def run(self) -> None:
-        """Serve until cancelled."""
-        while True:
-            now = self.engine.clock()
-            try:
-                then = await self.look()
-                self._trouble = ""
-            except StoreError as error:
-                if str(error) != self._trouble:  # said once, however long it lasts
-                    self._trouble = str(error)
-                    log.warning("schedules wait: %s", error)
-                then = now + AGAIN_AFTER
-            await asyncio.sleep(max(0.0, min(then - self.engine.clock(), LONGEST_REST)))
+        """Keep the schedules, until cancelled."""
+        while self.scheduled:
+            following = await self.look()
+            await asyncio.sleep(min(max(following - self.engine.clock(), 0.0), LONGEST))
 
     async def look(self) -> float:
-        """Start what is due. Gives when something is due next, in seconds since the epoch.
-
-        Raises:
-            StoreError: the store cannot be read or written now. What was not started is, at the next look.
-        """
-        stored = await self.engine.store.schedules([table.name for table in self.tables])
-        nexts = [await self._serve(table, stored.get(table.name)) for table in self.tables]
-        return min(nexts, default=float("inf"))
-
-    async def _serve(self, table: Timetable, stored: float | None) -> float:
+        """Start all that is due by the engine's clock. Gives when to look again, seconds since the epoch."""
         now = self.engine.clock()
-        upto = max(self._upto.get(table.name, stored or 0.0), stored or 0.0)
-        if stored is None and table.name not in self._upto:  # it is new: it begins now
-            await self.engine.store.advance(table.name, now)
-            self._upto[table.name] = upto = now
-        found = due(table.schedule.after(upto), upto, now, table.schedule.catch_up)
-        for number, instant in enumerate(found.ticks):
-            try:
-                await self._start(table, instant, found.missed if number == 0 else 0)
-            except QueueFull as full:
-                log.warning("%s: %s", table.schedule, full)
-                return now + AGAIN_AFTER
-        if found.upto > upto:
-            crashpoints.reach("after-create")
-            await self.engine.store.advance(table.name, found.upto)
-            self._upto[table.name] = found.upto
-        return now if found.more else next(iter(table.schedule.after(max(found.upto, now))))
-
-    async def _start(self, table: Timetable, instant: float, missed: int) -> None:
-        spec, parameter = table.spec, tick_parameter(table.spec)
-        given = {} if parameter is None else {parameter: table.schedule.tick(instant, missed)}
         try:
-            await self.engine.launch(spec, (), given, Options(id=tick_id(table, instant)), wait=True)
-        except Conflict:
-            pass  # another scheduler made it, who had missed fewer
-        except UsageError as error:  # its key cannot be made of a tick; nothing will change that
-            log.error("%s of %r: no run: %s", table.schedule, spec.name, error)
+            known = await self.engine.store.schedules(list(self.scheduled))
+        except SegueError as error:
+            self._tell("", error)
+            return now + AGAIN
+        self._troubles.pop("", None)
+        looks = [await self._deal(one, known.get(one.name), now) for one in self.scheduled.values()]
+        return min(looks, default=now + LONGEST)
+
+    async def _deal(self, one: Scheduled, was: Progress | None, now: float) -> float:
+        """What is due of one schedule, a hundred ticks at most. Gives when to look again."""
+        schedule = one.schedule
+        try:
+            if (to := plan(was, now, schedule, schedule.catch_up)) is not None:
+                if to != was and not await self.engine.store.progress(one.name, was, to):
+                    return now  # another scheduler has come further: look how
+                for tick in due(to, schedule, schedule.catch_up):
+                    await self._start(one, tick)
+                if to.under_way:
+                    await self.engine.store.progress(one.name, to, to.done)
+                was = to.done
+        except SegueError as error:
+            self._tell(one.name, error)
+            return now + AGAIN
+        self._troubles.pop(one.name, None)
+        return next(schedule.after(was.upto if was is not None else now), now + LONGEST)
+
+    async def _start(self, one: Scheduled, tick: Due) -> None:
+        spec, schedule = one.spec, one.schedule
+        at = datetime.fromtimestamp(tick.at, UTC)
+        given = {name: Tick(at, schedule.text, tick.missed, schedule.tz) for name in taking(spec)}
+        options = Options(id=id_of(one.name, tick.at))
+        try:
+            await self.engine.launch(spec, (), given, options, wait=True)
+        except Conflict as conflict:  # it has a run: made under another policy, or before the flow took a tick
+            log.info("%s: %s", one.name, conflict)
+
+    def _tell(self, name: str, error: SegueError) -> None:
+        if self._troubles.get(name) != str(error):  # said once, however long it lasts
+            self._troubles[name] = str(error)
+            said = f"the schedule {name!r} waits" if name else "the schedules cannot be read, and wait"
+            log.warning("%s: %s", said, error)
+
+
+def id_of(name: str, at: float) -> str:
+    """The id of the run for a tick of a schedule, the same wherever it is made.
+
+    >>> id_of("shop.report every 1h", 1792890000.0)
+    'tick-20261025T010000Z-…'
+    """
+    instant = datetime.fromtimestamp(at, UTC)
+    moment = f"{instant:%Y%m%dT%H%M%S}" + (f".{instant.microsecond // 1000:03}" if instant.microsecond else "")
+    which = hashlib.blake2b(f"{name}\0{moment}".encode(), digest_size=8)
+    return f"tick-{moment}Z-{short_id(which.digest())}"

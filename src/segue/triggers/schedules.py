@@ -1,182 +1,207 @@
-"""``cron`` and ``every``: schedules that start runs."""
+"""Schedules: ``cron("*/15 * * * *", tz="Europe/London")`` and ``every("30s")``."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
-from segue.core.ticks import CatchUp
+from segue.core.ticks import Policy
 from segue.errors import DeclarationError
 from segue.policies import Duration, seconds, spoken
 from segue.runtime.spec import FlowSpec
 from segue.values import hints_of
 
-SHORTEST = 0.1
-"""Seconds of the shortest period."""
+SHORTEST = 1.0
+"""Seconds between two ticks, at least."""
+
+_SOMETIME = 946_684_800.0  # 2000-01-01: any time from which instants can be looked for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tick:
-    """What a flow is told that a schedule starts, if it has a parameter of this type.
+    """What a flow is started with by a schedule, if it takes a parameter of this type.
 
     Attributes:
-        scheduled: when it was due, in the schedule's zone. The run may begin later.
-        of: the schedule.
-        missed: instants before this one that nobody saw come, and that got no run.
+        scheduled: the instant for which it is started, in UTC. It may be later by now.
+        of: the schedule, as text.
+        tz: the time zone of the schedule.
+        missed: how many ticks before this one were missed and have no run, where the policy is ``"latest"``. It is not
+            counted beyond 20,000.
+
+    >>> @flow(on=every("1h"))
+    ... async def report(tick: Tick) -> str:
+    ...     return await summary(until=tick.scheduled)
     """
 
     scheduled: datetime
     of: str
     missed: int = 0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Instants at which runs start, and what becomes of those that were missed.
-
-    Attributes:
-        text: it, in words: part of the ids of its runs.
-    """
-
-    text: str
-    catch_up: CatchUp
-
-    def after(self, upto: float) -> Iterator[float]:
-        """Its instants after this one, in order; seconds since the epoch."""
-        raise NotImplementedError
+    tz: str = "UTC"
 
     @property
-    def zone(self) -> tzinfo:
-        """Where its times are told."""
-        return UTC
-
-    def problem(self, spec: FlowSpec) -> str:
-        """Why it cannot start this flow; nothing if it can."""
-        given = [p for p in spec.inputs.signature.parameters.values() if p.default is p.empty]
-        given = [p for p in given if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        if not given or (len(given) == 1 and tick_parameter(spec) == given[0].name):
-            return ""
-        names = ", ".join(p.name for p in given)
-        return f"a schedule gives nothing but a Tick, and the flow must be given {names}"
-
-    def tick(self, instant: float, missed: int) -> Tick:
-        """What its flow is told."""
-        return Tick(datetime.fromtimestamp(instant, self.zone), self.text, missed)
-
-    def __repr__(self) -> str:
-        return self.text
+    def local(self) -> datetime:
+        """The instant in the time zone of the schedule."""
+        return self.scheduled.astimezone(ZoneInfo(self.tz))
 
 
-@dataclass(frozen=True, repr=False)
-class Cron(Schedule):
-    """See ``cron``."""
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A schedule by the calendar of a time zone. Made by ``cron``."""
 
     expression: str
     tz: str
+    catch_up: Policy
 
     @property
-    def zone(self) -> tzinfo:
-        return ZoneInfo(self.tz)
+    def text(self) -> str:
+        """What it is, in records."""
+        return f"{self.expression} {self.tz}"
 
-    def after(self, upto: float) -> Iterator[float]:
+    def after(self, time: float) -> Iterator[float]:
+        """Its instants later than this, seconds since the epoch."""
         from cronsim import CronSim
 
-        zone = self.zone
-        start = datetime.fromtimestamp(upto, zone)
-        if _offset(upto - _NEAR, zone) != _offset(upto + _NEAR, zone):
-            # Within a change of the clocks, what follows depends on where one begins: begin well before it.
-            start = (start - timedelta(days=1)).replace(hour=12, fold=0)
-        found = (instant.timestamp() for instant in CronSim(self.expression, start))
-        return (instant for instant in found if instant > upto)
+        last = time
+        for found in CronSim(self.expression, datetime.fromtimestamp(int(time // 1), ZoneInfo(self.tz))):
+            if (at := found.timestamp()) > last:  # it is blind to which of two equal hours it begins in
+                last = at
+                yield at
+
+    def problem(self, spec: FlowSpec) -> str:
+        """Why it cannot start this flow; nothing if it can."""
+        return _unfit(spec)
+
+    def __repr__(self) -> str:
+        return f"cron({self.expression!r}, tz={self.tz!r})"
 
 
-_NEAR = 6 * 3600.0
+@dataclass(frozen=True, slots=True)
+class Every:
+    """A schedule of equal distances, counted from the epoch. Made by ``every``."""
 
+    milliseconds: int
+    catch_up: Policy
 
-def _offset(at: float, zone: tzinfo) -> Any:
-    return datetime.fromtimestamp(at, zone).utcoffset()
+    @property
+    def text(self) -> str:
+        """What it is, in records."""
+        return f"every {spoken(self.milliseconds / 1000)}"
 
+    @property
+    def tz(self) -> str:
+        """UTC."""
+        return "UTC"
 
-@dataclass(frozen=True, repr=False)
-class Every(Schedule):
-    """See ``every``."""
-
-    period: float
-
-    def after(self, upto: float) -> Iterator[float]:
-        number = int(upto // self.period)
+    def after(self, time: float) -> Iterator[float]:
+        """Its instants later than this, seconds since the epoch."""
+        number = int(time * 1000 // self.milliseconds)
         while True:
+            if (at := number * self.milliseconds / 1000) > time:
+                yield at
             number += 1
-            if (instant := number * self.period) > upto:
-                yield instant
+
+    def problem(self, spec: FlowSpec) -> str:
+        """Why it cannot start this flow; nothing if it can."""
+        return _unfit(spec)
+
+    def __repr__(self) -> str:
+        return f"every({spoken(self.milliseconds / 1000)!r})"
 
 
-def cron(expression: str, tz: str = "UTC", *, catch_up: Literal["latest", "all", "none"] | Duration = "latest") -> Cron:
-    """Start a run at the times that a cron expression says.
+Schedule = Cron | Every
 
-    Where clocks change, times are those of Debian's cron: a job at a fixed time runs once on that day, also if the time
-    does not exist or comes twice; one that runs each hour or more often follows the hours as they pass.
+
+def cron(expression: str, tz: str = "UTC", catch_up: Duration = "latest") -> Cron:
+    """Start a run whenever the calendar says so.
 
     Args:
-        expression: five fields, as in crontab(5).
-        tz: the zone in which they are meant.
-        catch_up: what becomes of times that passed while nobody served: ``"latest"``, the last one gets a run, which is
-            told how many it stands for; ``"all"``, each does; ``"none"``; or a duration: each that is not older.
+        expression: minute, hour, day of the month, month, day of the week, as Debian's cron reads them (through
+            ``cronsim``): with a sixth field before them, of the second.
+        tz: the time zone, of the IANA database. Where its clocks go forward, a time that does not exist comes as soon
+            as they have; where they go back, a time that comes twice counts once, unless the minute or the hour is
+            ``*``: then real time counts, and each of the two hours has its ticks.
+        catch_up: what becomes of ticks that nobody was there for: ``"latest"``: one run for all of them, for the last
+            one; ``"all"``: a run for each, oldest first; ``"none"``: they are skipped, a minute excepted; a duration:
+            a run for each that is not older.
 
     Raises:
-        DeclarationError: the expression, zone or policy is none.
+        DeclarationError: it is no such expression, zone or policy, or cronsim is not installed.
 
-    >>> cron("*/15 * * * *", tz="Europe/London")
-    cron '*/15 * * * *' Europe/London
+    >>> cron("30 8 * * MON-FRI", tz="Europe/London")
+    cron('30 8 * * MON-FRI', tz='Europe/London')
     """
     try:
         from cronsim import CronSim, CronSimError
     except ImportError:
-        raise DeclarationError("cron() needs cronsim: pip install 'segue[triggers]'") from None
+        raise DeclarationError("cron() needs cronsim, which is not installed: pip install 'segue[triggers]'") from None
+    said = f"cron({expression!r:.80})"
+    if not isinstance(expression, str) or not expression.isascii() or len(expression) > 200:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DeclarationError(f"{said}: an expression is text such as '*/15 * * * *' (minute hour day month weekday)")
     try:
         ZoneInfo(tz)
-    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-        raise DeclarationError(f"cron: {tz!r:.80} is no zone; one is 'Europe/London'") from None
+    except (LookupError, ValueError, OSError, TypeError, AttributeError):
+        raise DeclarationError(
+            f"{said}: there is no time zone {tz!r:.80}; write one such as tz='Europe/London'"
+        ) from None
+    made = Cron(" ".join(expression.split()), tz, _policy(said, catch_up))
     try:
-        next(CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC)))
-    except (CronSimError, StopIteration, TypeError, AttributeError, ValueError) as error:
-        said = str(error) or "it never comes"
-        raise DeclarationError(f"cron: {expression!r:.80}: {said}; one is '*/15 * * * *', as in crontab(5)") from None
-    return Cron(f"cron {expression!r} {tz}", _policy("cron", catch_up), expression, tz)
+        CronSim(made.expression, datetime.fromtimestamp(_SOMETIME, UTC))
+    except CronSimError as error:
+        fields = "minute hour day month weekday, such as '*/15 * * * *' or '30 8 * * MON-FRI'"
+        raise DeclarationError(f"{said}: {error}; write {fields}") from None
+    if next(made.after(_SOMETIME), None) is None:
+        raise DeclarationError(f"{said}: there is no such day; write one that comes, such as '0 3 1 * *'")
+    return made
 
 
-def every(period: Duration, *, catch_up: Literal["latest", "all", "none"] | Duration = "latest") -> Every:
-    """Start a run at each multiple of a period since 1970, whoever serves and since when.
+def every(duration: Duration, catch_up: Duration = "latest") -> Every:
+    """Start a run each time that so much time has passed: at multiples of it since the epoch, in UTC.
 
     Args:
-        catch_up: as for ``cron``.
+        duration: a second or more, to the millisecond.
+        catch_up: what becomes of ticks that nobody was there for: as for ``cron``.
 
     Raises:
-        DeclarationError: it is no period of at least a tenth of a second.
+        DeclarationError: it is no such duration or policy.
 
     >>> every("30s")
-    every 30s
+    every('30s')
     """
-    length = seconds(period)
-    if length < SHORTEST:
-        raise DeclarationError(f"every: a period is at least {SHORTEST:g} s, not {period!r}")
-    return Every(f"every {spoken(length)}", _policy("every", catch_up), length)
+    said = f"every({duration!r:.80})"
+    length = seconds(duration)
+    if not SHORTEST <= length <= 366 * 86400:
+        raise DeclarationError(f"{said}: it is between a second and a year, such as '30s' or '2h'")
+    return Every(round(length * 1000), _policy(said, catch_up))
 
 
-def _policy(what: str, catch_up: Any) -> CatchUp:
-    if catch_up in ("latest", "all", "none"):
-        return catch_up
+def _policy(said: str, given: Any) -> Policy:
+    if given in ("latest", "all", "none"):
+        return given
     try:
-        return seconds(catch_up)
-    except DeclarationError as error:
-        raise DeclarationError(f"{what}: catch_up is 'latest', 'all', 'none' or a duration: {error}") from None
+        return seconds(given)
+    except DeclarationError:
+        raise DeclarationError(
+            f"{said}: catch_up is 'latest', 'all', 'none', or a duration such as '2h', not {given!r:.80}"
+        ) from None
 
 
-def tick_parameter(spec: FlowSpec) -> str | None:
-    """The flow's parameter that takes the tick, if it has one."""
+def taking(spec: FlowSpec) -> list[str]:
+    """The parameters that take a tick."""
     try:
         hints = hints_of(spec.fn, spec.name)
     except (DeclarationError, ValueError):  # an annotation names what is defined further down
-        return None
-    return next((name for name in spec.inputs.signature.parameters if hints.get(name) is Tick), None)
+        hints = spec.fn.__annotations__
+    return [name for name in spec.inputs.signature.parameters if hints.get(name) in (Tick, "Tick", "triggers.Tick")]
+
+
+def _unfit(spec: FlowSpec) -> str:
+    parameters = spec.inputs.signature.parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    ticks = taking(spec)
+    if len(ticks) <= 1 and set(needed) <= set(ticks):
+        return ""
+    return (
+        f"a schedule starts a flow that needs nothing, or one Tick: this one needs {', '.join(needed)}; "
+        "write async def flow(tick: Tick)"
+    )

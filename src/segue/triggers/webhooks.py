@@ -358,7 +358,7 @@ async def listening(
         DeclarationError, UsageError: as ``app``; the address cannot be listened at.
     """
     made = app(engine, flows, patience=patience)
-    from segue.triggers.serving import serving
+    from segue.triggers.server import serving
 
     paths = tuple(d.path for spec in specs_of(flows) for d in spec.on if isinstance(d, Webhook))
     async with serving(made, host, port, patience) as bound:
