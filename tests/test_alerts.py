@@ -503,7 +503,7 @@ def test_the_urls_secret_is_nowhere_but_in_the_request(
             engine.watchers.append(lambda one: told.append(repr(one)))
             assert await Watch(engine, alerts).tick() == 1
             while not await entries(engine):  # noqa: ASYNC110 - there is no event for an attempt that is written
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)  # the loop has its turns
             return told
 
     said = asyncio.run(asyncio.wait_for(scene(), 20))

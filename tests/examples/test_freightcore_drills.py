@@ -171,7 +171,6 @@ class TestTheSlowModel:
 
         hold(asyncio.run(scene()), 4.5, 2.5)
 
-    @pytest.mark.skipif(not DEEP, reason="it takes 45 seconds: SEGUE_DEEP=1")
     @pytest.mark.timeout(300)
     def test_by_its_command_in_real_time(self, tmp_path: Path) -> None:
         store = f"sqlite:{tmp_path / 'segue.db'}"
