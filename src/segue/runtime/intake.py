@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequenc
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segue.errors import Conflict, QueueFull, SegueError, UsageError
-from segue.runtime.mailbox import ALL
 from segue.runtime.tickets import Options
 from segue.stores.artifacts import SPILL
 from segue.stores.base import Known, NewRun
@@ -79,12 +78,11 @@ async def _prepared(
     engine: "Engine", spec: "FlowSpec", events: Sequence[Any], options: Options
 ) -> list[Started | NewRun]:
     await engine.ready()
-    together = spec.mailbox is not None and spec.mailbox.merge == ALL
     found: list[Started | NewRun] = []
     for number, event in enumerate(events):
         if number % _BREATH == 0:
             await asyncio.sleep(0)  # others have work, too
-        args = ([event],) if together else (event,)
+        args = spec.taking(event)
         try:
             input = spec.inputs.encode_typed(args, {})
             if len(input) > SPILL:

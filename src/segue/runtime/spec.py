@@ -295,6 +295,10 @@ class FlowSpec:
         (kind,) = get_args(codec.kind) or (Any,)
         return Codec(kind, f"an event of flow {self.name!r}")
 
+    def taking(self, event: Any) -> tuple[Any]:
+        """The arguments that it is called with for an event."""
+        return ([event],) if self.mailbox is not None and self.mailbox.merge == ALL else (event,)
+
     @functools.cached_property
     def code(self) -> str:
         """A fingerprint of its source, blind to comments and layout, and Python's version: asyncio differs by it."""

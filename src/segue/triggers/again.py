@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from segue.errors import UsageError
-from segue.runtime.mailbox import ALL
 from segue.runtime.tickets import Options
 from segue.triggers.webhooks import digest_of, parsed
 
@@ -27,6 +26,5 @@ async def start_again(engine: "Engine", spec: "FlowSpec", reject: "Reject") -> s
     if len(reject.body) != reject.size:
         raise UsageError(f"reject {reject.number}: only the beginning of its {reject.size:,} bytes is kept")
     event = spec.event.convert(parsed(reject.body))
-    args = ([event],) if spec.mailbox is not None and spec.mailbox.merge == ALL else (event,)
     id = f"reject-{digest_of(spec.name, str(reject.number), repr(reject.at))}"
-    return (await engine.launch(spec, args, {}, Options(id=id), wait=True)).id
+    return (await engine.launch(spec, spec.taking(event), {}, Options(id=id), wait=True)).id

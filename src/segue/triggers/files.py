@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from segue.errors import Conflict, DeclarationError, OwnKey, QueueFull, StoreError, Unstorable, UsageError
 from segue.files import File
 from segue.policies import Duration, seconds
-from segue.runtime.mailbox import ALL
 from segue.runtime.threads import Pool
 from segue.runtime.tickets import Options
 from segue.stores.base import Query
@@ -162,8 +161,7 @@ class Folder:
             return
         try:
             event = await self.pool.submit(lambda: self._read(name, stamp))
-            args = ([event],) if self.spec.mailbox is not None and self.spec.mailbox.merge == ALL else (event,)
-            await self.engine.launch(self.spec, args, {}, Options(id=run), wait=True)
+            await self.engine.launch(self.spec, self.spec.taking(event), {}, Options(id=run), wait=True)
         except (_Bad, Conflict, Unstorable, OwnKey, UsageError) as error:
             if not self.engine.is_open:
                 raise _Moving from None

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from segue.errors import Conflict, DeclarationError, OwnKey, QueueFull, StoreError, Unstorable, UsageError, shortened
 from segue.policies import Duration, seconds
 from segue.runtime.default import on_engine
-from segue.runtime.mailbox import ALL
 from segue.runtime.tickets import Options
 from segue.stores.base import Reject
 from segue.triggers.secrets import Env, is_signed
@@ -197,8 +196,9 @@ class _Hook:
             raise _Answer(503, "it is being shut down")
         try:
             event = self._read(delivery.body)
-            args = ([event],) if self.spec.mailbox is not None and self.spec.mailbox.merge == ALL else (event,)
-            return await self.engine.launch(self.spec, args, {}, Options(id=self._run(delivery.id)), wait=True)
+            return await self.engine.launch(
+                self.spec, self.spec.taking(event), {}, Options(id=self._run(delivery.id)), wait=True
+            )
         except (QueueFull, StoreError) as error:
             log.warning("webhook %s: not now: %s", self.declared.path, error)
             raise _Answer(503, "it cannot be taken now" if isinstance(error, StoreError) else str(error)) from None
